@@ -1,0 +1,1 @@
+//! Where deployment recipes come from: a directory or a URL

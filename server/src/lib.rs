@@ -1,0 +1,1 @@
+//! The frame of Sinfonia's HTTP servers: health, metrics, problem answers, graceful stop

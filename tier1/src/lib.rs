@@ -1,0 +1,1 @@
+//! Matches clients with nearby cloudlets

@@ -1,0 +1,1 @@
+//! One cloudlet: deploys backends and ends their tunnels

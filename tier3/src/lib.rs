@@ -1,0 +1,1 @@
+//! Runs an application beside its backend on a nearby cloudlet

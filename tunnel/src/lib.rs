@@ -1,0 +1,1 @@
+//! WireGuard tunnels and the network namespaces they end in

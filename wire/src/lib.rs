@@ -1,0 +1,1 @@
+//! What travels between Sinfonia's tiers, as types that cannot hold invalid values
