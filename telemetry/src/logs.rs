@@ -1,0 +1,46 @@
+//! Log lines on standard error.
+
+use std::io::{IsTerminal as _, stderr};
+
+use tracing::Subscriber;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::Verbosity;
+
+/// The layer that writes log lines for `verbosity`.
+pub(crate) fn layer<S>(verbosity: Verbosity) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let terminal = stderr().is_terminal();
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = fmt::layer().with_writer(stderr).with_ansi(colour);
+    let lines = match verbosity {
+        Verbosity::Quiet => lines.without_time().with_target(false).boxed(),
+        Verbosity::Normal if !terminal => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(true)
+            .boxed(),
+        Verbosity::Normal | Verbosity::Debug => lines.boxed(),
+    };
+    lines.with_filter(filter(verbosity)).boxed()
+}
+
+fn filter(verbosity: Verbosity) -> EnvFilter {
+    // Libraries speak up only when something is wrong. What the OpenTelemetry SDK says about a
+    // collector that is away would stand in the middle of the user's own terminal.
+    let default = match verbosity {
+        Verbosity::Quiet => "warn,opentelemetry=off,opentelemetry_sdk=off,opentelemetry-otlp=off",
+        Verbosity::Normal => "warn,sinfonia=info",
+        Verbosity::Debug => "info,sinfonia=debug",
+    };
+    match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(directives) if !directives.is_empty() => EnvFilter::builder().parse_lossy(directives),
+        _ => EnvFilter::new(default),
+    }
+}
