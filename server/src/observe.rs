@@ -1,0 +1,167 @@
+//! One span and one measurement for each request.
+//!
+//! Own middleware, because `opentelemetry-instrumentation-actix-web` records the raw path, which holds
+//! clients' keys, and believes forwarded headers of anyone, and because `tracing-actix-web` has no
+//! metrics and does not know this OpenTelemetry release.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use sinfonia_telemetry::opentelemetry::KeyValue;
+use sinfonia_telemetry::opentelemetry::metrics::{Histogram, UpDownCounter};
+use sinfonia_telemetry::{meter, propagation};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, debug, info_span, warn};
+
+/// Middleware that continues the caller's trace and follows OpenTelemetry's semantic conventions.
+/// Paths appear as route templates only.
+pub(crate) async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let started = Instant::now();
+    let method = method(request.method());
+    let route = request.match_pattern();
+    let span = server_span(&request, method, route.as_deref());
+    let active = Active::begin(method);
+
+    let result = next.call(request).instrument(span.clone()).await;
+
+    drop(active);
+    let status = match &result {
+        Ok(response) => response.status(),
+        Err(error) => error.as_response_error().status_code(),
+    };
+    let error = match &result {
+        Ok(response) => response.response().error(),
+        Err(error) => Some(error),
+    };
+    span.record("http.response.status_code", status.as_u16());
+    span.in_scope(|| log(method, route.as_deref(), status, started.elapsed(), error));
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+        span.record("error.type", status.as_str());
+    }
+    measure(method, route, status, started.elapsed());
+    result
+}
+
+fn server_span(request: &ServiceRequest, method: &str, route: Option<&str>) -> Span {
+    let span = info_span!(
+        "request",
+        trace_id = Empty,
+        otel.name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        network.peer.address = request
+            .peer_addr()
+            .map(|peer| peer.ip().to_canonical().to_string()),
+        url.scheme = "http",
+        otel.status_code = Empty,
+        "error.type" = Empty,
+    );
+    let headers = request.headers();
+    let parent = propagation::extract(|name| headers.get(name)?.to_str().ok());
+    propagation::set_parent(&span, parent);
+    if let Some(id) = propagation::trace_id(&span) {
+        span.record("trace_id", id);
+    }
+    span
+}
+
+fn log(
+    method: &str,
+    route: Option<&str>,
+    status: StatusCode,
+    duration: Duration,
+    error: Option<&Error>,
+) {
+    let route = route.unwrap_or("unknown path");
+    let reason = error.map(tracing::field::display);
+    let status = status.as_u16();
+    if status >= 500 {
+        warn!(status, ?duration, reason, "{method} {route} failed");
+    } else {
+        debug!(status, ?duration, reason, "{method} {route}");
+    }
+}
+
+fn measure(method: &'static str, route: Option<String>, status: StatusCode, duration: Duration) {
+    let mut attributes = vec![
+        KeyValue::new("http.request.method", method),
+        KeyValue::new("http.response.status_code", i64::from(status.as_u16())),
+        KeyValue::new("url.scheme", "http"),
+    ];
+    attributes.extend(route.map(|route| KeyValue::new("http.route", route)));
+    if status.is_server_error() {
+        attributes.push(KeyValue::new("error.type", status.as_str().to_owned()));
+    }
+    INSTRUMENTS
+        .duration
+        .record(duration.as_secs_f64(), &attributes);
+}
+
+/// The method, as long as it is a known one: a client must not make new metrics.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => "_OTHER",
+    }
+}
+
+/// Counts a request as active until dropped, also when its client goes away in the middle.
+struct Active([KeyValue; 2]);
+
+impl Active {
+    fn begin(method: &'static str) -> Self {
+        let attributes = [
+            KeyValue::new("http.request.method", method),
+            KeyValue::new("url.scheme", "http"),
+        ];
+        INSTRUMENTS.active.add(1, &attributes);
+        Self(attributes)
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        INSTRUMENTS.active.add(-1, &self.0);
+    }
+}
+
+struct Instruments {
+    duration: Histogram<f64>,
+    active: UpDownCounter<i64>,
+}
+
+static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| Instruments {
+    duration: meter()
+        .f64_histogram("http.server.request.duration")
+        .with_unit("s")
+        .with_description("Duration of HTTP server requests.")
+        // As the semantic conventions advise.
+        .with_boundaries(vec![
+            0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+        ])
+        .build(),
+    active: meter()
+        .i64_up_down_counter("http.server.active_requests")
+        .with_unit("{request}")
+        .with_description("Number of active HTTP server requests.")
+        .build(),
+});
