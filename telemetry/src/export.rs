@@ -18,17 +18,9 @@ pub(crate) type Exporting = Result<bool, ExporterBuildError>;
 pub(crate) fn resource(service_name: &'static str) -> Resource {
     const SERVICE_NAME: &str = "service.name";
     let detected = Resource::builder().build();
-    let named = detected
-        .get(&SERVICE_NAME.into())
-        .is_some_and(|name| !name.as_str().starts_with("unknown_service"));
-    let builder = Resource::builder()
-        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
-    if named {
-        builder
-    } else {
-        builder.with_service_name(service_name)
-    }
-    .build()
+    let named = detected.get(&SERVICE_NAME.into()).is_some_and(|name| !name.as_str().starts_with("unknown_service"));
+    let builder = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+    if named { builder } else { builder.with_service_name(service_name) }.build()
 }
 
 /// A provider whose spans have trace ids, and are exported if there is a collector.
@@ -63,25 +55,17 @@ pub(crate) fn meter_provider(resource: Resource) -> (SdkMeterProvider, Exporting
 }
 
 fn span_exporter() -> Result<SpanExporter, ExporterBuildError> {
-    SpanExporter::builder()
-        .with_http()
-        .with_http_client(Ureq::new("TRACES"))
-        .build()
+    SpanExporter::builder().with_http().with_http_client(Ureq::new("TRACES")).build()
 }
 
 fn metric_exporter() -> Result<MetricExporter, ExporterBuildError> {
-    MetricExporter::builder()
-        .with_http()
-        .with_http_client(Ureq::new("METRICS"))
-        .build()
+    MetricExporter::builder().with_http().with_http_client(Ureq::new("METRICS")).build()
 }
 
 /// Whether the environment asks for the export of `signal` (`TRACES` or `METRICS`).
 fn wanted(signal: &str) -> bool {
     let set = |name: &str| env::var(name).is_ok_and(|value| !value.is_empty());
-    let is = |name: &str, expected: &str| {
-        env::var(name).is_ok_and(|value| value.eq_ignore_ascii_case(expected))
-    };
+    let is = |name: &str, expected: &str| env::var(name).is_ok_and(|value| value.eq_ignore_ascii_case(expected));
     (set("OTEL_EXPORTER_OTLP_ENDPOINT") || set(&format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")))
         && !is("OTEL_SDK_DISABLED", "true")
         && !is(&format!("OTEL_{signal}_EXPORTER"), "none")
@@ -93,12 +77,9 @@ struct Ureq(ureq::Agent);
 
 impl Ureq {
     fn new(signal: &str) -> Self {
-        let milliseconds = [
-            &format!("OTEL_EXPORTER_OTLP_{signal}_TIMEOUT"),
-            "OTEL_EXPORTER_OTLP_TIMEOUT",
-        ]
-        .into_iter()
-        .find_map(|name| env::var(name).ok()?.parse().ok());
+        let milliseconds = [&format!("OTEL_EXPORTER_OTLP_{signal}_TIMEOUT"), "OTEL_EXPORTER_OTLP_TIMEOUT"]
+            .into_iter()
+            .find_map(|name| env::var(name).ok()?.parse().ok());
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_millis(milliseconds.unwrap_or(10_000))))
             .http_status_as_error(false)

@@ -69,21 +69,13 @@ pub fn init(service_name: &'static str, verbosity: Verbosity) -> Telemetry {
         .with_tracked_inactivity(false)
         .with_filter(Targets::new().with_target("sinfonia", own_spans));
 
-    let first = tracing_subscriber::registry()
-        .with(logs::layer(verbosity))
-        .with(spans)
-        .try_init()
-        .is_ok();
+    let first = tracing_subscriber::registry().with(logs::layer(verbosity)).with(spans).try_init().is_ok();
     if first {
         opentelemetry::global::set_tracer_provider(tracer.clone());
         opentelemetry::global::set_meter_provider(meter.clone());
     }
     let exporting = exported(traces) | exported(metrics);
-    Telemetry {
-        tracer,
-        meter,
-        exporting,
-    }
+    Telemetry { tracer, meter, exporting }
 }
 
 fn exported(signal: export::Exporting) -> bool {
@@ -101,13 +93,11 @@ impl Drop for Telemetry {
         // In a thread of its own, because the SDK's own time limits for this are longer.
         let (tracer, meter) = (self.tracer.clone(), self.meter.clone());
         let (done, finished) = mpsc::channel();
-        let started = std::thread::Builder::new()
-            .name("telemetry-flush".into())
-            .spawn(move || {
-                let result = tracer.shutdown().and(meter.shutdown());
-                // The receiver is gone once the time limit has passed.
-                let _ = done.send(result);
-            });
+        let started = std::thread::Builder::new().name("telemetry-flush".into()).spawn(move || {
+            let result = tracer.shutdown().and(meter.shutdown());
+            // The receiver is gone once the time limit has passed.
+            let _ = done.send(result);
+        });
         if started.is_ok() && !matches!(finished.recv_timeout(FLUSH_LIMIT), Ok(Ok(()))) {
             tracing::debug!("the collector did not take the last spans and metrics in time");
         }

@@ -20,12 +20,9 @@ where
     let lines = fmt::layer().with_writer(stderr).with_ansi(colour);
     let lines = match verbosity {
         Verbosity::Quiet => lines.without_time().with_target(false).boxed(),
-        Verbosity::Normal if !terminal => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(true)
-            .boxed(),
+        Verbosity::Normal if !terminal => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed()
+        }
         Verbosity::Normal | Verbosity::Debug => lines.boxed(),
     };
     lines.with_filter(filter(verbosity)).boxed()

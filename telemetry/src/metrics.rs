@@ -14,12 +14,10 @@ pub fn meter() -> Meter {
 
 /// All metrics in the Prometheus text format (version 0.0.4).
 pub fn prometheus_text() -> String {
-    TextEncoder::new()
-        .encode_to_string(&REGISTRY.gather())
-        .unwrap_or_else(|error| {
-            tracing::error!(%error, "the metrics cannot be written as text");
-            String::new()
-        })
+    TextEncoder::new().encode_to_string(&REGISTRY.gather()).unwrap_or_else(|error| {
+        tracing::error!(%error, "the metrics cannot be written as text");
+        String::new()
+    })
 }
 
 pub(crate) fn registry() -> Registry {

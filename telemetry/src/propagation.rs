@@ -20,10 +20,8 @@ pub fn inject(set: &mut impl FnMut(&str, &str)) {
 /// headers give an empty context.
 pub fn extract<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Context {
     let propagator = TraceContextPropagator::new();
-    let headers: HashMap<String, String> = propagator
-        .fields()
-        .filter_map(|name| Some((name.to_owned(), get(name)?.to_owned())))
-        .collect();
+    let headers: HashMap<String, String> =
+        propagator.fields().filter_map(|name| Some((name.to_owned(), get(name)?.to_owned()))).collect();
     propagator.extract_with_context(&Context::new(), &headers)
 }
 
@@ -39,9 +37,7 @@ pub fn set_parent(span: &Span, context: Context) {
 pub fn trace_id(span: &Span) -> Option<String> {
     let context = span.context();
     let span_context = context.span().span_context().clone();
-    span_context
-        .is_valid()
-        .then(|| span_context.trace_id().to_string())
+    span_context.is_valid().then(|| span_context.trace_id().to_string())
 }
 
 struct Headers<'a, F>(&'a mut F);
