@@ -1,1 +1,25 @@
-//! WireGuard tunnels and the network namespaces they end in
+//! WireGuard tunnels and the network namespaces they end in.
+//!
+//! [`Config`] is a checked tunnel, [`Device`] moves its packets in userspace, [`Namespace`] is where its interface
+//! lives and a command runs that sees nothing but the tunnel. This is the one crate with `unsafe` code.
+
+mod config;
+mod device;
+mod engine;
+mod key;
+pub mod namespace;
+mod netlink;
+mod path_mtu;
+pub mod plan;
+mod tun;
+
+pub use config::{CLIENT_KEEPALIVE, Config, ConfigError, DEFAULT_MTU};
+pub use device::{Binding, Device, DeviceError};
+pub use engine::{LinkId, Peer, PeerStats};
+pub use key::{PrivateKey, PrivateKeyError};
+pub use namespace::{
+    BoxOptions, Command, Exit, Namespace, NamespaceError, NamespaceOptions, SocketKind, Stdio, helper,
+};
+pub use path_mtu::mtu_towards;
+pub use plan::{NetworkPlan, Step};
+pub use tun::{INTERFACE, Tun};

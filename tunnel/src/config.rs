@@ -1,0 +1,235 @@
+//! One client's tunnel, checked: a [`TunnelConfig`] from a cloudlet and the private key it was made for.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use sinfonia_wire::{DomainName, PublicKey, TunnelConfig, TunnelEndpoint};
+use zeroize::Zeroizing;
+
+use crate::PrivateKey;
+use crate::plan::{NetworkPlan, Step};
+
+/// How often an idle client shows that it is there; the cloudlet's lease counts on it.
+pub const CLIENT_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// WireGuard's usual interface MTU, bytes: Ethernet's 1500 less 40 IPv6, 8 UDP and 32 WireGuard.
+pub const DEFAULT_MTU: u32 = 1420;
+
+/// A tunnel that can be built as it stands.
+#[derive(Clone)]
+pub struct Config {
+    private_key: PrivateKey,
+    peer: PublicKey,
+    endpoint: TunnelEndpoint,
+    allowed_ips: Vec<IpNet>,
+    addresses: Vec<IpNet>,
+    nameservers: Vec<IpAddr>,
+    search: Vec<DomainName>,
+}
+
+/// A cloudlet's tunnel configuration that no tunnel can be made of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// There must be an address to send from.
+    #[error("the cloudlet's tunnel configuration has no client address")]
+    NoAddress,
+    /// There must be somewhere to send to.
+    #[error("the cloudlet's tunnel configuration allows no destination (allowedIPs is empty)")]
+    NoAllowedIps,
+    /// Both ends cannot have the same key.
+    #[error("the cloudlet's tunnel key {0} is this client's own")]
+    OwnKey(PublicKey),
+}
+
+impl Config {
+    /// Checks what a cloudlet answered.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what is missing or wrong in the cloudlet's answer.
+    pub fn new(tunnel: TunnelConfig, private_key: PrivateKey) -> Result<Self, ConfigError> {
+        if tunnel.address.is_empty() {
+            return Err(ConfigError::NoAddress);
+        }
+        if tunnel.allowed_ips.is_empty() {
+            return Err(ConfigError::NoAllowedIps);
+        }
+        if tunnel.public_key == private_key.public_key() {
+            return Err(ConfigError::OwnKey(tunnel.public_key));
+        }
+        Ok(Self {
+            private_key,
+            peer: tunnel.public_key,
+            endpoint: tunnel.endpoint,
+            allowed_ips: tunnel.allowed_ips,
+            addresses: tunnel.address,
+            nameservers: tunnel.dns.servers,
+            search: tunnel.dns.search,
+        })
+    }
+
+    /// The key of this end.
+    #[must_use]
+    pub fn private_key(&self) -> &PrivateKey {
+        &self.private_key
+    }
+
+    /// The key of the cloudlet's end.
+    #[must_use]
+    pub fn peer(&self) -> PublicKey {
+        self.peer
+    }
+
+    /// Where the cloudlet's end listens, by name or address.
+    #[must_use]
+    pub fn endpoint(&self) -> &TunnelEndpoint {
+        &self.endpoint
+    }
+
+    /// What may be sent through the tunnel, and come out of it.
+    #[must_use]
+    pub fn allowed_ips(&self) -> &[IpNet] {
+        &self.allowed_ips
+    }
+
+    /// The addresses of this end inside the tunnel.
+    #[must_use]
+    pub fn addresses(&self) -> &[IpNet] {
+        &self.addresses
+    }
+
+    /// What makes a namespace use this tunnel for everything, with an interface MTU in bytes.
+    #[must_use]
+    pub fn plan(&self, mtu: u32) -> NetworkPlan {
+        let mut steps = vec![Step::LoopbackUp, Step::Mtu(mtu)];
+        steps.extend(self.addresses.iter().copied().map(Step::Address));
+        steps.push(Step::LinkUp);
+        steps.extend(self.allowed_ips.iter().map(|network| Step::Route(network.trunc())));
+        if !self.nameservers.is_empty() {
+            steps.push(Step::ResolvConf(self.resolv_conf()));
+        }
+        NetworkPlan { steps }
+    }
+
+    /// The tunnel's resolver configuration, as resolv.conf(5).
+    #[must_use]
+    pub fn resolv_conf(&self) -> String {
+        let mut text = String::new();
+        for server in &self.nameservers {
+            let _ = writeln!(text, "nameserver {server}");
+        }
+        if !self.search.is_empty() {
+            let search: Vec<String> = self.search.iter().map(ToString::to_string).collect();
+            let _ = writeln!(text, "search {}", search.join(" "));
+        }
+        text.push_str("options ndots:5\n");
+        text
+    }
+
+    /// The tunnel as wg-quick(8) reads it, the private key included. `interface` lines are added to its section.
+    #[must_use]
+    pub fn to_wg_quick(&self, interface: &[(&str, &str)]) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(1024));
+        let key = self.private_key.to_base64();
+        let dns: Vec<String> = self
+            .nameservers
+            .iter()
+            .map(ToString::to_string)
+            .chain(self.search.iter().map(ToString::to_string))
+            .collect();
+        let _ = writeln!(text, "[Interface]\nPrivateKey = {}\nAddress = {}", *key, list(&self.addresses));
+        if !dns.is_empty() {
+            let _ = writeln!(text, "DNS = {}", dns.join(", "));
+        }
+        for (name, value) in interface {
+            let _ = writeln!(text, "{name} = {value}");
+        }
+        let _ = writeln!(
+            text,
+            "\n[Peer]\nPublicKey = {}\nAllowedIPs = {}\nEndpoint = {}\nPersistentKeepalive = {}",
+            self.peer,
+            list(&self.allowed_ips),
+            self.endpoint,
+            CLIENT_KEEPALIVE.as_secs(),
+        );
+        text
+    }
+}
+
+fn list(networks: &[IpNet]) -> String {
+    networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tunnel() -> serde_json::Value {
+        serde_json::json!({
+            "publicKey": "Sx7g5QA5PN4T+CJJJZJqaZC1Cbs2IHFDhwm8OYtWnQE=",
+            "allowedIPs": ["0.0.0.0/0"],
+            "endpoint": "198.51.100.2:51820",
+            "address": ["10.5.8.210"],
+            "dns": ["10.96.0.10", "vertical-module.svc.cluster.local", "svc.cluster.local", "cluster.local"],
+        })
+    }
+
+    fn config(tunnel: serde_json::Value) -> Result<Config, ConfigError> {
+        let key = "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=".parse().unwrap();
+        Config::new(serde_json::from_value(tunnel).unwrap(), key)
+    }
+
+    #[test]
+    fn wg_quick_text() {
+        let text = config(tunnel()).unwrap().to_wg_quick(&[("IncludedApplications", "edu.cmu.cs.openrtist")]);
+        assert_eq!(
+            *text,
+            "[Interface]\n\
+             PrivateKey = dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=\n\
+             Address = 10.5.8.210/32\n\
+             DNS = 10.96.0.10, vertical-module.svc.cluster.local, svc.cluster.local, cluster.local\n\
+             IncludedApplications = edu.cmu.cs.openrtist\n\
+             \n\
+             [Peer]\n\
+             PublicKey = Sx7g5QA5PN4T+CJJJZJqaZC1Cbs2IHFDhwm8OYtWnQE=\n\
+             AllowedIPs = 0.0.0.0/0\n\
+             Endpoint = 198.51.100.2:51820\n\
+             PersistentKeepalive = 30\n"
+        );
+    }
+
+    #[test]
+    fn the_plan_of_a_client() {
+        let plan = config(tunnel()).unwrap().plan(1420);
+        assert_eq!(
+            plan.steps,
+            [
+                Step::LoopbackUp,
+                Step::Mtu(1420),
+                Step::Address("10.5.8.210/32".parse().unwrap()),
+                Step::LinkUp,
+                Step::Route("0.0.0.0/0".parse().unwrap()),
+                Step::ResolvConf(
+                    "nameserver 10.96.0.10\n\
+                     search vertical-module.svc.cluster.local svc.cluster.local cluster.local\n\
+                     options ndots:5\n"
+                        .into()
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let refused = |pointer: &str, value: serde_json::Value| {
+            let mut tunnel = tunnel();
+            tunnel[pointer] = value;
+            config(tunnel).err()
+        };
+        assert_eq!(refused("address", serde_json::json!([])), Some(ConfigError::NoAddress));
+        assert_eq!(refused("allowedIPs", serde_json::json!([])), Some(ConfigError::NoAllowedIps));
+        let own = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
+        assert_eq!(refused("publicKey", own.into()), Some(ConfigError::OwnKey(own.parse().unwrap())));
+    }
+}

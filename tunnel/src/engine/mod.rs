@@ -1,0 +1,258 @@
+//! WireGuard without I/O: packets and datagrams in, packets and datagrams out.
+//!
+//! Handshakes, encryption and timers are `boringtun`'s; what it leaves out is here: telling peers apart on one
+//! socket, allowed IPs in both directions, padding, roaming, and going on after a handshake was given up.
+
+mod peer;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use boringtun::noise::handshake::parse_handshake_anon;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::noise::{Packet, Tunn, TunnResult};
+use ipnet::IpNet;
+use prefix_trie::joint::JointPrefixMap;
+use sinfonia_wire::PublicKey;
+
+use crate::PrivateKey;
+use peer::PeerState;
+pub use peer::{Peer, PeerStats};
+
+/// How often [`Engine::tick`] wants to be called: boringtun's clock stands still in between.
+pub(crate) const TICK: Duration = Duration::from_millis(200);
+
+/// Handshake messages per second above which senders must prove their address by a cookie (WireGuard paper, 5.3).
+/// Each message is counted twice, once to find the peer and once by the peer.
+const HANDSHAKES_PER_SECOND: u64 = 2 * 500;
+
+/// WireGuard's padding unit, bytes (WireGuard paper, 5.4.6).
+const PADDING: usize = 16;
+
+/// Bytes that a data message adds to its packet: header 16, authentication tag 16.
+pub(crate) const OVERHEAD: usize = 32;
+
+/// One TUN interface among those an engine serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub(crate) u32);
+
+/// Where an engine's results go.
+pub(crate) trait Output {
+    /// Sends a datagram to a peer.
+    fn datagram(&mut self, to: SocketAddr, bytes: &[u8]);
+    /// Delivers a decrypted packet to an interface.
+    fn packet(&mut self, link: LinkId, bytes: &[u8]);
+}
+
+/// Per link, whose allowed IPs an address is among: the longest prefix wins.
+type Routes = HashMap<LinkId, JointPrefixMap<IpNet, u32>>;
+
+/// All peers behind one private key and one UDP socket, each bound to one link.
+pub(crate) struct Engine {
+    private_key: PrivateKey,
+    public_key: x25519_dalek::PublicKey,
+    rate_limiter: Arc<RateLimiter>,
+    peers: HashMap<u32, PeerState>,
+    by_key: HashMap<PublicKey, u32>,
+    routes: Routes,
+    next_index: u32,
+    scratch: Vec<u8>,
+}
+
+impl Engine {
+    pub(crate) fn new(private_key: PrivateKey) -> Self {
+        let public_key = x25519_dalek::PublicKey::from(&private_key.secret());
+        Self {
+            rate_limiter: Arc::new(RateLimiter::new(&public_key, HANDSHAKES_PER_SECOND)),
+            private_key,
+            public_key,
+            peers: HashMap::new(),
+            by_key: HashMap::new(),
+            routes: HashMap::new(),
+            next_index: 1,
+            scratch: vec![0; usize::from(u16::MAX) + OVERHEAD],
+        }
+    }
+
+    /// Adds a peer, replacing one with the same key. Allowed IPs that another peer of the link had move to this one.
+    pub(crate) fn add_peer(&mut self, peer: Peer, output: &mut impl Output) {
+        self.remove_peer(&peer.public_key);
+        let index = self.free_index();
+        let routes = self.routes.entry(peer.link).or_default();
+        for network in &peer.allowed_ips {
+            routes.insert(network.trunc(), index);
+        }
+        self.by_key.insert(peer.public_key, index);
+        let wants_contact = peer.endpoint.is_some() && peer.keepalive.is_some();
+        let key = peer.public_key;
+        let state = PeerState::new(&self.private_key, peer, index, self.rate_limiter.clone());
+        self.peers.insert(index, state);
+        if wants_contact {
+            self.initiate(&key, output);
+        }
+    }
+
+    pub(crate) fn remove_peer(&mut self, key: &PublicKey) -> bool {
+        let Some(index) = self.by_key.remove(key) else {
+            return false;
+        };
+        if let Some(peer) = self.peers.remove(&index)
+            && let Some(routes) = self.routes.get_mut(&peer.link)
+        {
+            routes.retain(|_, owner| *owner != index);
+        }
+        true
+    }
+
+    pub(crate) fn remove_link(&mut self, link: LinkId) {
+        self.routes.remove(&link);
+        let keys: Vec<_> = self.peers.values().filter(|peer| peer.link == link).map(|peer| peer.public_key).collect();
+        for key in keys {
+            self.remove_peer(&key);
+        }
+    }
+
+    pub(crate) fn stats(&self, key: &PublicKey) -> Option<PeerStats> {
+        self.by_key.get(key).and_then(|index| self.peers.get(index)).map(PeerState::stats)
+    }
+
+    /// Starts a handshake now, also when one is under way. False when the peer or its endpoint is unknown.
+    pub(crate) fn initiate(&mut self, key: &PublicKey, output: &mut impl Output) -> bool {
+        let Some(peer) = self.by_key.get(key).and_then(|index| self.peers.get_mut(index)) else {
+            return false;
+        };
+        let result = peer.tunnel.format_handshake_initiation(&mut self.scratch, true);
+        peer.send(result, output)
+    }
+
+    /// Encrypts the packet in `buffer[..length]` that came from `link`. What follows it in the buffer is
+    /// overwritten by padding. Packets for nobody's allowed IPs are dropped.
+    pub(crate) fn outbound(
+        &mut self,
+        link: LinkId,
+        buffer: &mut [u8],
+        length: usize,
+        mtu: usize,
+        output: &mut impl Output,
+    ) {
+        let Some(destination) = Tunn::dst_address(&buffer[..length]) else {
+            return;
+        };
+        let Some(peer) = owner(&self.routes, link, destination).and_then(|index| self.peers.get_mut(&index)) else {
+            tracing::trace!(%destination, "no peer is allowed this destination");
+            return;
+        };
+        let padded = length.next_multiple_of(PADDING).min(mtu.max(length)).min(buffer.len());
+        buffer[length..padded].fill(0);
+        let result = peer.tunnel.encapsulate(&buffer[..padded], &mut self.scratch);
+        peer.send(result, output);
+    }
+
+    /// Handles a datagram from the network. True when it completed a handshake.
+    pub(crate) fn inbound(&mut self, datagram: &[u8], from: SocketAddr, output: &mut impl Output) -> bool {
+        let Some(index) = self.addressee(datagram, from, output) else {
+            return false;
+        };
+        let Some(peer) = self.peers.get_mut(&index) else {
+            return false;
+        };
+        let before = peer.last_handshake;
+        let mut result = peer.tunnel.decapsulate(Some(from.ip()), datagram, &mut self.scratch);
+        if let TunnResult::Err(error) = result {
+            tracing::debug!(peer = %peer.public_key, ?error, "datagram refused");
+            return false;
+        }
+        peer.received(from, datagram.len());
+        loop {
+            match result {
+                TunnResult::WriteToNetwork(_) => {
+                    peer.send(result, output);
+                    // What waited for the session goes out now, one packet per call.
+                    result = peer.tunnel.decapsulate(None, &[], &mut self.scratch);
+                }
+                TunnResult::WriteToTunnelV4(packet, source) => {
+                    deliver(&self.routes, peer.link, index, source.into(), packet, output);
+                    break;
+                }
+                TunnResult::WriteToTunnelV6(packet, source) => {
+                    deliver(&self.routes, peer.link, index, source.into(), packet, output);
+                    break;
+                }
+                TunnResult::Done | TunnResult::Err(_) => break,
+            }
+        }
+        peer.note_handshake();
+        before != peer.last_handshake
+    }
+
+    /// Runs the timers: retransmissions, rekeys, keepalives.
+    pub(crate) fn tick(&mut self, output: &mut impl Output) {
+        self.rate_limiter.reset_count();
+        for peer in self.peers.values_mut() {
+            let result = peer.tunnel.update_timers(&mut self.scratch);
+            if let TunnResult::Err(_) = result {
+                // boringtun gives up for good after 90 s without an answer; a tunnel with a keepalive must
+                // come back when the other side does.
+                if peer.keepalive && peer.endpoint.is_some() && peer.tunnel.is_expired() {
+                    let result = peer.tunnel.format_handshake_initiation(&mut self.scratch, false);
+                    peer.send(result, output);
+                }
+                continue;
+            }
+            peer.send(result, output);
+        }
+    }
+
+    /// Which peer a datagram is for; answers it here when the sender must prove its address first.
+    fn addressee(&self, datagram: &[u8], from: SocketAddr, output: &mut impl Output) -> Option<u32> {
+        let mut cookie = [0; 64];
+        match self.rate_limiter.verify_packet(Some(from.ip()), datagram, &mut cookie) {
+            Ok(Packet::HandshakeInit(init)) => {
+                let half = parse_handshake_anon(&self.private_key.secret(), &self.public_key, &init).ok()?;
+                self.by_key.get(&PublicKey::from(half.peer_static_public)).copied()
+            }
+            Ok(Packet::HandshakeResponse(response)) => Some(response.receiver_idx >> 8),
+            Ok(Packet::PacketCookieReply(reply)) => Some(reply.receiver_idx >> 8),
+            Ok(Packet::PacketData(data)) => Some(data.receiver_idx >> 8),
+            Err(TunnResult::WriteToNetwork(reply)) => {
+                output.datagram(from, reply);
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// boringtun keeps 24 bits for the peer in a receiver index.
+    fn free_index(&mut self) -> u32 {
+        loop {
+            let index = self.next_index;
+            self.next_index = (self.next_index + 1) & 0x00ff_ffff;
+            if !self.peers.contains_key(&index) {
+                return index;
+            }
+        }
+    }
+}
+
+fn owner(routes: &Routes, link: LinkId, address: IpAddr) -> Option<u32> {
+    routes.get(&link)?.get_lpm(&IpNet::from(address)).map(|(_, index)| *index)
+}
+
+/// A packet counts only if its source is among the allowed IPs of the peer that encrypted it.
+fn deliver(routes: &Routes, link: LinkId, peer: u32, source: IpAddr, packet: &[u8], output: &mut impl Output) {
+    if owner(routes, link, source) == Some(peer) {
+        output.packet(link, packet);
+    } else {
+        tracing::debug!(%source, "packet from a source that its peer is not allowed");
+    }
+}
+
+/// The instant that lies this long back.
+fn ago(duration: Duration) -> Option<Instant> {
+    Instant::now().checked_sub(duration)
+}
+
+#[cfg(test)]
+mod tests;

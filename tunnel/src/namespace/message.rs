@@ -1,0 +1,107 @@
+//! What a namespace's owner and its helper say to each other over a sequenced-packet socket pair.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{BoxOptions, Command, Exit, SocketKind};
+use crate::plan::NetworkPlan;
+
+/// The largest message, bytes: what the kernel's default socket buffer surely takes.
+const LARGEST: usize = 160 * 1024;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// First of all: make the namespaces and the interface. Answered by `Done` with the TUN's descriptor.
+    Start(Start),
+    Configure(NetworkPlan),
+    /// Answered by `Done` with a socket's descriptor.
+    Socket(SocketKind),
+    Spawn(Command),
+    /// Not answered.
+    Signal(i32),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) boxed: Option<BoxOptions>,
+    pub(crate) unprivileged_ports: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Done,
+    Failed(Failure),
+    /// The spawned command ended; not an answer to a request.
+    Exited(Exit),
+}
+
+/// Which step failed, and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) step: Stage,
+    pub(crate) errno: Option<i32>,
+    pub(crate) message: String,
+}
+
+/// What the helper was at when it failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Stage {
+    Namespaces,
+    UserMapping,
+    Mounts,
+    Tun,
+    Ports,
+    Hide(PathBuf),
+    Show(PathBuf),
+    Configure(String),
+    Socket,
+    Spawn,
+}
+
+impl Stage {
+    pub(crate) fn failed(self, error: &io::Error) -> Failure {
+        Failure { step: self, errno: error.raw_os_error(), message: error.to_string() }
+    }
+}
+
+/// Sends one message, with a descriptor if there is one.
+pub(crate) fn send(fd: RawFd, message: &impl Serialize, attached: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let bytes = postcard::to_allocvec(message).map_err(io::Error::other)?;
+    if bytes.len() > LARGEST {
+        return Err(io::Error::from_raw_os_error(nix::libc::E2BIG));
+    }
+    let fds: Vec<RawFd> = attached.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let control = if fds.is_empty() { &rights[..0] } else { &rights };
+    sendmsg::<()>(fd, &[IoSlice::new(&bytes)], control, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+/// Receives one message and the descriptor that came with it; none when the other side is gone.
+pub(crate) fn receive<T: DeserializeOwned>(fd: RawFd) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+    let mut bytes = vec![0; LARGEST];
+    let mut control = cmsg_space!(RawFd);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let received = recvmsg::<()>(fd, &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let mut attached = None;
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = message {
+            for fd in fds {
+                // SAFETY: the kernel made this descriptor for us with this message; nobody else owns it.
+                attached = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+        }
+    }
+    let length = received.bytes;
+    if length == 0 {
+        return Ok(None);
+    }
+    let message = postcard::from_bytes(&bytes[..length]).map_err(io::Error::other)?;
+    Ok(Some((message, attached)))
+}

@@ -1,0 +1,120 @@
+//! What a command sees of the file system, in a mount namespace of its own.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, open};
+use nix::libc;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
+
+use super::BoxOptions;
+use super::message::{Failure, Stage};
+
+const NONE: Option<&str> = None;
+const PROC: &str = "/proc";
+
+/// Resolvers that the C library asks before it reads resolv.conf: they would answer from outside the tunnel.
+const RESOLVER_SOCKETS: [&str; 4] =
+    ["/run/nscd/socket", "/var/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve", "/run/avahi-daemon/socket"];
+
+/// Where a boxed command finds nothing of the host: people's files, and sockets of services.
+const HIDDEN: [&str; 8] = ["/home", "/root", "/run", "/tmp", "/var/tmp", "/dev/shm", "/mnt", "/media"];
+
+/// Of the hidden, where a boxed command may write.
+const WRITABLE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+
+/// Detaches this mount namespace from its parent and shows the new PID namespace in /proc.
+pub(super) fn isolate() -> io::Result<()> {
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    if let Err(error) = mount(Some("proc"), PROC, Some("proc"), flags, NONE) {
+        // In a container whose /proc is partly masked the kernel refuses a new one; the old one stays.
+        tracing::debug!(%error, "/proc shows the PID namespace outside");
+    }
+    Ok(())
+}
+
+/// Shows `text` as /etc/resolv.conf and hides the sockets of resolvers that would be asked instead.
+pub(super) fn replace_resolv_conf(text: &str) -> io::Result<()> {
+    let target = fs::canonicalize("/etc/resolv.conf").map_err(|error| {
+        io::Error::new(error.kind(), format!("/etc/resolv.conf is missing or points nowhere ({error})"))
+    })?;
+    // The file lives on a tmpfs that covers /proc for a moment: a place that always exists, with nothing to
+    // clean up after a crash. The bind mount keeps the file when the tmpfs goes.
+    mount(Some("tmpfs"), PROC, Some("tmpfs"), MsFlags::empty(), Some("size=64k,mode=0755"))?;
+    let file = Path::new(PROC).join("resolv.conf");
+    let shown = fs::write(&file, text).and_then(|()| bind(&file, &target));
+    umount2(PROC, MntFlags::MNT_DETACH)?;
+    shown?;
+    for socket in RESOLVER_SOCKETS.map(Path::new) {
+        if socket.exists() {
+            bind(Path::new("/dev/null"), socket)?;
+        }
+    }
+    Ok(())
+}
+
+/// Boxes the command in: read-only root, private temporary directories, no homes and no sockets of services.
+pub(super) fn enter_box(options: &BoxOptions) -> Result<(), Failure> {
+    let mut shown = Vec::new();
+    for path in &options.visible {
+        let path = fs::canonicalize(path).map_err(|error| Stage::Show(path.clone()).failed(&error))?;
+        let fd = open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(|errno| Stage::Show(path.clone()).failed(&errno.into()))?;
+        shown.push((path, fd));
+    }
+    // One that lies in another is gone once that is hidden.
+    for path in HIDDEN.iter().map(Path::new).chain(options.hidden.iter().map(PathBuf::as_path)) {
+        if path.is_dir() {
+            hide(path).map_err(|error| Stage::Hide(path.to_owned()).failed(&error))?;
+        }
+    }
+    for (path, fd) in &shown {
+        let source = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        fs::create_dir_all(path)
+            .and_then(|()| bind(&source, path))
+            .map_err(|error| Stage::Show(path.clone()).failed(&error))?;
+    }
+    let changed = change_attributes(Path::new("/"), libc::MOUNT_ATTR_RDONLY, 0, libc::AT_RECURSIVE);
+    changed.map_err(|error| Stage::Mounts.failed(&error))?;
+    for path in WRITABLE.map(Path::new).into_iter().filter(|path| path.is_dir()) {
+        change_attributes(path, 0, libc::MOUNT_ATTR_RDONLY, 0)
+            .map_err(|error| Stage::Hide(path.to_owned()).failed(&error))?;
+    }
+    Ok(())
+}
+
+fn hide(path: &Path) -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let mode = if WRITABLE.iter().any(|writable| path == Path::new(writable)) { "1777" } else { "0755" };
+    let data = format!("size=64m,mode={mode}");
+    Ok(mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(data.as_str()))?)
+}
+
+fn bind(source: &Path, target: &Path) -> io::Result<()> {
+    Ok(mount(Some(source), target, NONE, MsFlags::MS_BIND, NONE)?)
+}
+
+/// mount_setattr(2), which nix does not wrap: unlike a remount it can change a whole tree at once.
+fn change_attributes(path: &Path, set: u64, clear: u64, flags: libc::c_int) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: clear, propagation: 0, userns_fd: 0 };
+    // SAFETY: path is NUL-terminated, attributes is a mount_attr of the size given; both outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}

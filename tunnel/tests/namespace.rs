@@ -1,0 +1,252 @@
+//! Namespaces for real, by whoever runs the tests: as a user with a user namespace, as root without.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sinfonia_tunnel::{
+    Binding, BoxOptions, Command, Device, Exit, Namespace, NamespaceError, NamespaceOptions, NetworkPlan, Peer,
+    PrivateKey, SocketKind, Stdio, Step,
+};
+
+fn options() -> NamespaceOptions {
+    let helper = Some(PathBuf::from(env!("CARGO_BIN_EXE_sinfonia-netns")));
+    NamespaceOptions { helper, stdio: Stdio::Capture, ..NamespaceOptions::default() }
+}
+
+fn shell(script: &str) -> Command {
+    Command { program: "sh".into(), args: vec!["-c".into(), script.into()], ..Command::default() }
+}
+
+/// Runs a script in a new namespace; how it ended and what it printed.
+async fn run(options: NamespaceOptions, plan: &[Step], script: &str) -> (Exit, String) {
+    let namespace = Namespace::create(options).await.unwrap();
+    namespace.configure(&NetworkPlan { steps: plan.to_vec() }).await.unwrap();
+    namespace.spawn(shell(script)).await.unwrap();
+    let exit = namespace.exited().await;
+    let pipe = namespace.take_output().unwrap();
+    namespace.close().await;
+    let mut output = String::new();
+    std::fs::File::from(pipe).read_to_string(&mut output).unwrap();
+    (exit, output)
+}
+
+fn client_plan() -> Vec<Step> {
+    vec![
+        Step::LoopbackUp,
+        Step::Mtu(1420),
+        Step::Address("10.5.0.2/32".parse().unwrap()),
+        Step::LinkUp,
+        Step::Route("0.0.0.0/0".parse().unwrap()),
+        Step::ResolvConf("nameserver 10.96.0.10\n".into()),
+    ]
+}
+
+#[tokio::test]
+async fn the_command_sees_only_the_tunnel() {
+    let outside = nix_uid();
+    let script = "cut -d: -f1 /proc/net/dev | tail -n +3 | sort | tr -d ' \\n'; echo; cat /etc/resolv.conf; id -u; \
+                  cat /sys/class/net/none 2>/dev/null; wc -l </proc/net/route; echo $$";
+    let (exit, output) = run(options(), &client_plan(), script).await;
+    assert_eq!(exit, Exit::Code(0));
+    let lines: Vec<_> = output.lines().collect();
+    assert_eq!(lines[..3], ["lowg0", "nameserver 10.96.0.10", &outside.to_string()], "{output}");
+    assert_eq!(lines[3], "2", "a heading and the default route: {output}");
+}
+
+#[tokio::test]
+async fn nothing_of_the_namespaces_rights_is_left_to_a_users_command() {
+    if nix_uid() == 0 {
+        return; // root keeps what it has outside; the unprivileged run of this test is the one that counts
+    }
+    let (_, output) = run(options(), &client_plan(), "grep ^Cap /proc/self/status").await;
+    for line in output.lines() {
+        let (_, value) = line.split_once(':').unwrap();
+        assert_eq!(value.trim(), "0000000000000000", "{output}");
+    }
+}
+
+#[tokio::test]
+async fn exit_codes_and_signals_come_through() {
+    assert_eq!(run(options(), &[], "exit 7").await.0, Exit::Code(7));
+    assert_eq!(run(options(), &[], "kill -9 $$").await.0, Exit::Signal(9));
+
+    let namespace = Namespace::create(options()).await.unwrap();
+    namespace.spawn(shell("echo ready; exec sleep 1000")).await.unwrap();
+    let mut pipe = std::fs::File::from(namespace.take_output().unwrap());
+    let mut ready = [0; 6];
+    pipe.read_exact(&mut ready).unwrap();
+    namespace.signal(15);
+    assert_eq!(namespace.exited().await, Exit::Signal(15));
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_run_is_an_error() {
+    let namespace = Namespace::create(options()).await.unwrap();
+    let missing = Command { program: "no-such-program".into(), ..Command::default() };
+    let error = namespace.spawn(missing).await.unwrap_err();
+    assert!(matches!(error, NamespaceError::CommandNotFound { .. }), "{error}");
+    let directory = Command { program: "/etc".into(), ..Command::default() };
+    let error = namespace.spawn(directory).await.unwrap_err();
+    assert!(matches!(error, NamespaceError::CommandNotExecutable { .. }), "{error}");
+    namespace.spawn(shell("exit 0")).await.unwrap();
+    assert_eq!(namespace.exited().await, Exit::Code(0));
+}
+
+#[tokio::test]
+async fn a_bad_step_is_named() {
+    let namespace = Namespace::create(options()).await.unwrap();
+    let plan = NetworkPlan { steps: vec![Step::LoopbackUp, Step::Mtu(7_000_000)] };
+    let error = namespace.configure(&plan).await.unwrap_err();
+    assert!(error.to_string().starts_with("cannot set MTU 7000000"), "{error}");
+}
+
+#[tokio::test]
+async fn what_the_command_left_behind_ends_with_the_namespace() {
+    let namespace = Namespace::create(options()).await.unwrap();
+    namespace.spawn(shell("setsid sleep 1000 & exit 0")).await.unwrap();
+    assert_eq!(namespace.exited().await, Exit::Code(0));
+    let pipe = namespace.take_output().unwrap();
+    namespace.close().await;
+    // The pipe ends only when the last process that holds it is gone.
+    let mut rest = Vec::new();
+    std::fs::File::from(pipe).read_to_end(&mut rest).unwrap();
+}
+
+#[tokio::test]
+async fn killing_the_helper_ends_the_command() {
+    let namespace = Namespace::create(options()).await.unwrap();
+    namespace.spawn(shell("exec sleep 1000")).await.unwrap();
+    let helper = i32::try_from(namespace.helper_pid().unwrap()).unwrap();
+    let pipe = namespace.take_output().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(helper), nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert_eq!(namespace.exited().await, Exit::HelperLost);
+    let mut rest = Vec::new();
+    std::fs::File::from(pipe).read_to_end(&mut rest).unwrap();
+    assert!(namespace.configure(&NetworkPlan::default()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_box_is_read_only_and_hides_homes() {
+    let recipes = tempfile::tempdir().unwrap();
+    std::fs::write(recipes.path().join("page"), "hello").unwrap();
+    open_to_all(recipes.path());
+    let secret = tempfile::tempdir().unwrap();
+    std::fs::write(secret.path().join("key"), "secret").unwrap();
+    let boxed = BoxOptions { visible: vec![recipes.path().to_owned()], hidden: vec![secret.path().to_owned()] };
+    let script = format!(
+        "cat {page}/page; echo; ls -A /home /root /run 2>/dev/null | grep -v : | tr -d '\\n'; echo; \
+         touch /tmp/mine && echo tmp; touch /etc/mine /usr/mine {page}/mine 2>/dev/null || echo read-only; \
+         cat {secret}/key 2>/dev/null || echo hidden; grep NoNewPrivs /proc/self/status | cut -f2; \
+         id -u; grep CapEff /proc/self/status | cut -f2",
+        page = recipes.path().display(),
+        secret = secret.path().display(),
+    );
+    let options = NamespaceOptions { boxed: Some(boxed), unprivileged_ports: true, ..options() };
+    let (exit, output) = run(options, &[Step::LoopbackUp], &script).await;
+    assert_eq!(exit, Exit::Code(0), "{output}");
+    let uid = if nix_uid() == 0 { 65534 } else { nix_uid() }.to_string();
+    // Recipes below a hidden home or /tmp leave their own path visible there, and nothing else.
+    let lines: Vec<_> = output.lines().collect();
+    assert_eq!(lines[0], "hello", "{output}");
+    let rest = ["tmp", "read-only", "hidden", "1", &uid, "0000000000000000"];
+    assert_eq!(lines[2..], rest, "{output}");
+}
+
+#[tokio::test]
+async fn sockets_of_the_namespace_work_outside_it() {
+    let namespace = Namespace::create(NamespaceOptions { unprivileged_ports: true, ..options() }).await.unwrap();
+    namespace.configure(&NetworkPlan { steps: vec![Step::LoopbackUp] }).await.unwrap();
+    let server = std::net::UdpSocket::from(namespace.socket(SocketKind::UdpV4).await.unwrap());
+    nix::sys::socket::bind(
+        std::os::fd::AsRawFd::as_raw_fd(&server),
+        &nix::sys::socket::SockaddrIn::new(127, 0, 0, 1, 53),
+    )
+    .unwrap();
+    let client = namespace.socket(SocketKind::UdpV4).await.unwrap();
+    let client = tokio::net::UdpSocket::from_std(client.into()).unwrap();
+    client.send_to(b"hello", "127.0.0.1:53").await.unwrap();
+    let server = tokio::net::UdpSocket::from_std(server).unwrap();
+    let mut buffer = [0; 16];
+    let (length, _) = server.recv_from(&mut buffer).await.unwrap();
+    assert_eq!(&buffer[..length], b"hello");
+}
+
+/// Two namespaces, two devices: a packet in at one end comes out at the other, and nothing else is reachable.
+#[tokio::test]
+async fn a_tunnel_carries_packets_between_two_namespaces() {
+    let (client_key, server_key) = (PrivateKey::generate(), PrivateKey::generate());
+    let (client_public, server_public) = (client_key.public_key(), server_key.public_key());
+    let client = Namespace::create(options()).await.unwrap();
+    let server = Namespace::create(options()).await.unwrap();
+    client.configure(&NetworkPlan { steps: client_plan() }).await.unwrap();
+    let plan = vec![
+        Step::LoopbackUp,
+        Step::Mtu(1420),
+        Step::Address("10.96.0.10/32".parse().unwrap()),
+        Step::LinkUp,
+        Step::Route("10.5.0.0/16".parse().unwrap()),
+    ];
+    server.configure(&NetworkPlan { steps: plan }).await.unwrap();
+
+    let server_device = Device::start(server_key, Binding::Server("127.0.0.1:0".parse().unwrap())).unwrap();
+    let endpoint = ([127, 0, 0, 1], server_device.local_port()).into();
+    let link = server_device.add_link(server.take_tun().unwrap(), 1420).unwrap();
+    server_device.add_peer(Peer {
+        public_key: client_public,
+        link,
+        allowed_ips: vec!["10.5.0.2/32".parse().unwrap()],
+        endpoint: None,
+        keepalive: None,
+    });
+    let client_device = Device::start(client_key, Binding::Client(endpoint)).unwrap();
+    let link = client_device.add_link(client.take_tun().unwrap(), 1420).unwrap();
+    client_device.add_peer(Peer {
+        public_key: server_public,
+        link,
+        allowed_ips: vec!["0.0.0.0/0".parse().unwrap()],
+        endpoint: Some(endpoint),
+        keepalive: Some(Duration::from_secs(30)),
+    });
+    client_device.handshake(&server_public, Duration::from_secs(5)).await.unwrap();
+
+    let listener = server.socket(SocketKind::TcpV4).await.unwrap();
+    let listener = tokio::net::TcpSocket::from_std_stream(std::net::TcpStream::from(listener));
+    listener.bind("10.96.0.10:8080".parse().unwrap()).unwrap();
+    let listener = listener.listen(8).unwrap();
+    let stream = client.socket(SocketKind::TcpV4).await.unwrap();
+    let stream = tokio::net::TcpSocket::from_std_stream(std::net::TcpStream::from(stream));
+    let (connected, accepted) = tokio::join!(stream.connect("10.96.0.10:8080".parse().unwrap()), listener.accept());
+    let (mut connected, (mut accepted, from)) = (connected.unwrap(), accepted.unwrap());
+    assert_eq!(from.ip().to_string(), "10.5.0.2");
+
+    let sent: Vec<u8> = (0..1_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+    let send = async {
+        tokio::io::AsyncWriteExt::write_all(&mut connected, &sent).await.unwrap();
+        drop(connected);
+    };
+    let mut got = Vec::new();
+    let (_, received) = tokio::join!(send, tokio::io::AsyncReadExt::read_to_end(&mut accepted, &mut got));
+    received.unwrap();
+    assert_eq!(got, sent);
+}
+
+fn nix_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+fn open_to_all(path: &Path) {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(path, mode).unwrap();
+}
+
+/// The environment reaches the command, and only what was asked for when it is cleared.
+#[tokio::test]
+async fn the_environment_is_the_owners_or_only_what_is_given() {
+    let namespace = Namespace::create(options()).await.unwrap();
+    let env = BTreeMap::from([("PS1".into(), "sinfonia$ ".into())]);
+    let command = Command { env, clear_env: true, ..shell("export -p | grep -c PS1; test -z \"$CARGO_PKG_NAME\"") };
+    namespace.spawn(command).await.unwrap();
+    assert_eq!(namespace.exited().await, Exit::Code(0));
+}
