@@ -1,5 +1,7 @@
 //! Namespaces for real, by whoever runs the tests: as a user with a user namespace, as root without.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
