@@ -1,0 +1,303 @@
+//! The deployments of this cloudlet: who has one, what happens to it, what is remembered of it.
+//!
+//! Events reach a deployment synchronously under its lock, so two simultaneous requests for one (application, key)
+//! meet in one deployment. What the lifecycle wants done is carried out by one task per deployment.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use sinfonia_wire::{DeploymentName, Recipe};
+use thiserror::Error;
+use time::OffsetDateTime;
+use tokio::{runtime::Handle, sync::watch, task::JoinSet};
+
+use crate::{
+    addresses::{AddressPool, Exhausted},
+    clock::Clock,
+    deployment::{DeploymentId, Plan},
+    driver::Driver,
+    lifecycle::{Event, Lifecycle, Policy, State},
+    names::unused_name,
+    state::{Record, StateError, Store},
+};
+
+mod handle;
+mod saver;
+mod worker;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+pub use handle::{Deployment, Failure, Outcome};
+
+use saver::Saver;
+
+/// What a registry works with.
+pub struct Parts {
+    /// Makes and unmakes backends.
+    pub driver: Arc<dyn Driver>,
+    /// Remembers deployments across restarts.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Leases and restarts.
+    pub policy: Policy,
+    /// Client addresses.
+    pub pool: AddressPool,
+    /// The most deployments at once.
+    pub max_deployments: usize,
+}
+
+/// All deployments of this cloudlet. Clones are the same registry.
+#[derive(Clone)]
+pub struct Registry(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    table: Mutex<Table>,
+    saver: Saver,
+    stop: watch::Sender<bool>,
+    runtime: Handle,
+}
+
+#[derive(Default)]
+struct Table {
+    deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
+    workers: JoinSet<()>,
+    closed: bool,
+}
+
+/// Why there is no new deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CreateError {
+    /// As many as allowed are there.
+    #[error("this cloudlet has all the {0} deployments it may hold (--max-deployments)")]
+    Full(usize),
+    /// No address is left.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    /// tier2 is stopping.
+    #[error("this cloudlet is stopping")]
+    Stopping,
+}
+
+impl Registry {
+    /// An empty registry whose work runs on the present tokio runtime.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new_cyclic(|shared: &Weak<Shared>| Shared {
+            saver: Saver::spawn(shared.clone()),
+            parts,
+            table: Mutex::default(),
+            stop: watch::channel(false).0,
+            runtime: Handle::current(),
+        }))
+    }
+
+    /// Makes a deployment known from before a restart again: same name, same addresses, the rest of its lease.
+    /// Returns whether it is still of use: its lease lives, and its name and addresses are not taken or foreign.
+    pub fn restore(&self, record: &Record, recipe: Arc<Recipe>) -> bool {
+        let mut table = self.table();
+        let taken = table.addresses_taken();
+        let usable = self.0.parts.clock.now() < record.lease_end
+            && self.0.parts.pool.could_give(&record.addresses)
+            && !record.addresses.iter().any(|address| taken.contains(address))
+            && !table.name_taken(&record.name)
+            && !table.deployments.contains_key(&record.id());
+        if usable {
+            let plan = Plan {
+                id: record.id(),
+                name: record.name.clone(),
+                addresses: record.addresses.clone(),
+                created: record.created,
+                recipe,
+            };
+            self.insert(&mut table, plan, Lifecycle::resume(record.lease_end));
+        }
+        usable
+    }
+
+    /// The deployment, with its lease renewed, if there is one.
+    #[must_use]
+    pub fn renew(&self, id: &DeploymentId) -> Option<Arc<Deployment>> {
+        self.table().renew(id, self)
+    }
+
+    /// The deployment, made if there is none; its lease is renewed either way.
+    ///
+    /// # Errors
+    /// See [`CreateError`]. What goes wrong later is told by [`Deployment::settled`].
+    pub async fn create(&self, id: DeploymentId, recipe: Arc<Recipe>) -> Result<Arc<Deployment>, CreateError> {
+        loop {
+            let leaving = {
+                let mut table = self.table();
+                if let Some(deployment) = table.renew(&id, self) {
+                    return Ok(deployment);
+                }
+                match table.deployments.get(&id) {
+                    Some(leaving) => Arc::clone(leaving),
+                    None => return self.begin(&mut table, id, recipe),
+                }
+            };
+            leaving.removed().await;
+        }
+    }
+
+    /// The deployment, if there is one that is not being removed.
+    #[must_use]
+    pub fn get(&self, id: &DeploymentId) -> Option<Arc<Deployment>> {
+        let found = self.table().deployments.get(id).cloned();
+        found.filter(|deployment| deployment.state() != State::Expired)
+    }
+
+    /// Ends the deployment, if there is one, and returns when nothing of it is left.
+    pub async fn delete(&self, id: &DeploymentId) {
+        let found = self.table().deployments.get(id).cloned();
+        if let Some(deployment) = found {
+            self.0.apply(&deployment, Event::Deleted);
+            deployment.removed().await;
+        }
+    }
+
+    /// The periodic job: extends the leases of active clients, expires idle ones.
+    pub fn tick(&self) {
+        let all: Vec<_> = self.table().deployments.values().cloned().collect();
+        for deployment in all {
+            let activity = self.0.parts.driver.activity(&deployment.plan().id.key);
+            self.0.apply(&deployment, Event::Tick(activity));
+        }
+        self.0.saver.request();
+    }
+
+    /// How many deployments are in each state.
+    #[must_use]
+    pub fn census(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::from([("initializing", 0), ("deployed", 0), ("expiring", 0), ("expired", 0)]);
+        for deployment in self.table().deployments.values() {
+            let name = match deployment.state() {
+                State::Initializing => "initializing",
+                State::Deployed => "deployed",
+                State::Expiring(_) => "expiring",
+                State::Expired => "expired",
+            };
+            *counts.entry(name).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Takes no new deployments, remembers those with a live lease, and returns when no backend is left.
+    pub async fn shutdown(&self) {
+        let mut workers = {
+            let mut table = self.table();
+            table.closed = true;
+            std::mem::take(&mut table.workers)
+        };
+        // A failure has been logged, and the last good state stays.
+        let _ = self.0.saver.save().await;
+        self.0.stop.send_replace(true);
+        while workers.join_next().await.is_some() {}
+    }
+
+    fn begin(&self, table: &mut Table, id: DeploymentId, recipe: Arc<Recipe>) -> Result<Arc<Deployment>, CreateError> {
+        let parts = &self.0.parts;
+        if table.closed {
+            return Err(CreateError::Stopping);
+        }
+        if table.deployments.len() >= parts.max_deployments {
+            return Err(CreateError::Full(parts.max_deployments));
+        }
+        let addresses = parts.pool.allocate(&table.addresses_taken(), seed(&id))?;
+        let now = parts.clock.now();
+        let plan = Plan {
+            id,
+            name: unused_name(&mut rand::rng(), |name| table.name_taken(name)),
+            addresses,
+            created: whole_second(now),
+            recipe,
+        };
+        Ok(self.insert(table, plan, Lifecycle::begin(&parts.policy, now)))
+    }
+
+    fn insert(&self, table: &mut Table, plan: Plan, (life, actions): worker::Begin) -> Arc<Deployment> {
+        let id = plan.id;
+        let (deployment, work) = Deployment::new(plan, life);
+        let deployment = Arc::new(deployment);
+        table.deployments.insert(id, Arc::clone(&deployment));
+        while table.workers.try_join_next().is_some() {}
+        let worker = worker::run(Arc::clone(&self.0), Arc::clone(&deployment), work, actions);
+        table.workers.spawn_on(worker, &self.0.runtime);
+        deployment
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.table()
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, deployment: &Deployment, event: Event) -> State {
+        deployment.apply(&self.parts.policy, event, self.parts.clock.now())
+    }
+
+    /// What is to be remembered now.
+    fn records(&self) -> Vec<Record> {
+        let table = self.table();
+        let staying = table.deployments.values().filter(|d| d.state() != State::Expired);
+        staying.map(|d| Record::of(d.plan(), d.lease_end())).collect()
+    }
+
+    /// The end of a deployment: its name and addresses are free again.
+    fn forget(&self, deployment: &Deployment) {
+        self.table().deployments.remove(&deployment.plan().id);
+        self.saver.request();
+        deployment.set_removed();
+    }
+
+    async fn save(&self) -> Result<(), StateError> {
+        self.saver.save().await
+    }
+}
+
+impl Table {
+    fn renew(&self, id: &DeploymentId, registry: &Registry) -> Option<Arc<Deployment>> {
+        let deployment = self.deployments.get(id)?;
+        let state = registry.0.apply(deployment, Event::Requested);
+        registry.0.saver.request();
+        (state != State::Expired).then(|| Arc::clone(deployment))
+    }
+
+    fn addresses_taken(&self) -> std::collections::BTreeSet<IpAddr> {
+        let plans = self.deployments.values().map(|deployment| deployment.plan());
+        plans.flat_map(|plan| plan.addresses.iter().copied()).collect()
+    }
+
+    fn name_taken(&self, name: &DeploymentName) -> bool {
+        self.deployments.values().any(|deployment| deployment.plan().name == *name)
+    }
+}
+
+/// Spreads clients over the pool, each at a place of its own: keys are as good as random.
+fn seed(id: &DeploymentId) -> u64 {
+    let application = id.application.uuid().as_u64_pair();
+    id.key
+        .as_bytes()
+        .chunks_exact(8)
+        .filter_map(|chunk| chunk.try_into().ok().map(u64::from_be_bytes))
+        .fold(application.0 ^ application.1, |seed, part| seed.rotate_left(7) ^ part)
+}
+
+/// `Created` is told in whole seconds.
+fn whole_second(time: OffsetDateTime) -> OffsetDateTime {
+    time.replace_nanosecond(0).unwrap_or(time)
+}
