@@ -24,7 +24,7 @@ mod routes;
 mod serve;
 
 pub use client::client_address;
-pub use problem::{ApiError, BODY_LIMIT, path_config, query_config};
+pub use problem::{ApiError, BODY_LIMIT};
 pub use readiness::{Readiness, ReadinessTask};
 pub use routes::common_routes;
 pub use serve::{ServeError, Server, ServerOptions, serve};

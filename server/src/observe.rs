@@ -60,9 +60,7 @@ fn server_span(request: &ServiceRequest, method: &str, route: Option<&str>) -> S
         http.request.method = method,
         http.route = route,
         http.response.status_code = Empty,
-        network.peer.address = request
-            .peer_addr()
-            .map(|peer| peer.ip().to_canonical().to_string()),
+        network.peer.address = request.peer_addr().map(|peer| peer.ip().to_canonical().to_string()),
         url.scheme = "http",
         otel.status_code = Empty,
         "error.type" = Empty,
@@ -76,17 +74,13 @@ fn server_span(request: &ServiceRequest, method: &str, route: Option<&str>) -> S
     span
 }
 
-fn log(
-    method: &str,
-    route: Option<&str>,
-    status: StatusCode,
-    duration: Duration,
-    error: Option<&Error>,
-) {
+fn log(method: &str, route: Option<&str>, status: StatusCode, duration: Duration, error: Option<&Error>) {
     let route = route.unwrap_or("unknown path");
     let reason = error.map(tracing::field::display);
+    // 503 is how a server that is not ready, or busy, is meant to answer.
+    let failed = status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE;
     let status = status.as_u16();
-    if status >= 500 {
+    if failed {
         warn!(status, ?duration, reason, "{method} {route} failed");
     } else {
         debug!(status, ?duration, reason, "{method} {route}");
@@ -103,9 +97,7 @@ fn measure(method: &'static str, route: Option<String>, status: StatusCode, dura
     if status.is_server_error() {
         attributes.push(KeyValue::new("error.type", status.as_str().to_owned()));
     }
-    INSTRUMENTS
-        .duration
-        .record(duration.as_secs_f64(), &attributes);
+    INSTRUMENTS.duration.record(duration.as_secs_f64(), &attributes);
 }
 
 /// The method, as long as it is a known one: a client must not make new metrics.
@@ -129,10 +121,7 @@ struct Active([KeyValue; 2]);
 
 impl Active {
     fn begin(method: &'static str) -> Self {
-        let attributes = [
-            KeyValue::new("http.request.method", method),
-            KeyValue::new("url.scheme", "http"),
-        ];
+        let attributes = [KeyValue::new("http.request.method", method), KeyValue::new("url.scheme", "http")];
         INSTRUMENTS.active.add(1, &attributes);
         Self(attributes)
     }
@@ -155,9 +144,7 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| Instruments {
         .with_unit("s")
         .with_description("Duration of HTTP server requests.")
         // As the semantic conventions advise.
-        .with_boundaries(vec![
-            0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-        ])
+        .with_boundaries(vec![0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0])
         .build(),
     active: meter()
         .i64_up_down_counter("http.server.active_requests")

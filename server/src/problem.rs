@@ -53,10 +53,7 @@ impl ApiError {
     /// Adds a member of the problem beside the standard ones.
     #[must_use]
     pub fn with_extension(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.0
-            .problem
-            .extensions
-            .insert(name.to_owned(), value.into());
+        self.0.problem.extensions.insert(name.to_owned(), value.into());
         self
     }
 
@@ -68,22 +65,13 @@ impl ApiError {
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
-        Self(Box::new(Answer {
-            problem,
-            retry_after: None,
-        }))
+        Self(Box::new(Answer { problem, retry_after: None }))
     }
 }
 
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            self.0
-                .problem
-                .detail
-                .as_deref()
-                .unwrap_or(&self.0.problem.title),
-        )
+        f.write_str(self.0.problem.detail.as_deref().unwrap_or(&self.0.problem.title))
     }
 }
 
@@ -105,32 +93,27 @@ impl ResponseError for ApiError {
     }
 }
 
-/// Reads JSON bodies of at most [`BODY_LIMIT`], whatever the content type says about a missing one.
+/// Reads JSON bodies of at most [`BODY_LIMIT`].
 pub(crate) fn json_config() -> JsonConfig {
-    JsonConfig::default()
-        .limit(BODY_LIMIT)
-        .content_type_required(false)
-        .error_handler(|error, _| {
-            let status = match error {
-                JsonPayloadError::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                ref other => other.status_code(),
-            };
-            let detail = match &error {
-                JsonPayloadError::Deserialize(reason) => format!("the body is not valid: {reason}"),
-                JsonPayloadError::ContentType => {
-                    "the body has to be JSON: send Content-Type: application/json".to_owned()
-                }
-                _ if status == StatusCode::PAYLOAD_TOO_LARGE => {
-                    format!("the body is longer than {BODY_LIMIT} bytes")
-                }
-                other => format!("the body cannot be read: {other}"),
-            };
-            ApiError::new(status, code(status), detail).into()
-        })
+    JsonConfig::default().limit(BODY_LIMIT).error_handler(|error, _| {
+        let status = match error {
+            JsonPayloadError::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ref other => other.status_code(),
+        };
+        let detail = match &error {
+            JsonPayloadError::Deserialize(reason) => format!("the body is not valid: {reason}"),
+            JsonPayloadError::ContentType => "the body has to be JSON: send Content-Type: application/json".to_owned(),
+            _ if status == StatusCode::PAYLOAD_TOO_LARGE => {
+                format!("the body is longer than {BODY_LIMIT} bytes")
+            }
+            other => format!("the body cannot be read: {other}"),
+        };
+        ApiError::new(status, code(status), detail).into()
+    })
 }
 
 /// Answers 400 where a part of the path is not valid.
-pub fn path_config() -> PathConfig {
+pub(crate) fn path_config() -> PathConfig {
     PathConfig::default().error_handler(|error, _| {
         let reason = match error {
             PathError::Deserialize(reason) => reason.to_string(),
@@ -141,7 +124,7 @@ pub fn path_config() -> PathConfig {
 }
 
 /// Answers 400 where a query parameter is not valid.
-pub fn query_config() -> QueryConfig {
+pub(crate) fn query_config() -> QueryConfig {
     QueryConfig::default().error_handler(|error, _| {
         let reason = match error {
             QueryPayloadError::Deserialize(reason) => reason.to_string(),
@@ -159,18 +142,16 @@ pub(crate) async fn problems(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let response = next.call(request).await?.map_into_boxed_body();
     let status = response.status();
-    let is_plain = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let is_plain = response.headers().get(CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
     if !(status.is_client_error() || status.is_server_error()) || !is_plain {
         return Ok(response);
     }
+    let error = response.response().error();
     // What went wrong inside is for the log, not for the client.
-    let reason = response
-        .response()
-        .error()
-        .filter(|_| status.is_client_error());
+    if let Some(error) = error.filter(|_| status.is_server_error()) {
+        tracing::error!(%error, "a request failed inside");
+    }
+    let reason = error.filter(|_| status.is_client_error());
     let detail = reason.map_or_else(|| title(status).to_owned(), ToString::to_string);
     let mut problem = ApiError::new(status, code(status), detail).error_response();
     for (name, value) in response.headers() {

@@ -17,10 +17,7 @@ impl Readiness {
     pub fn block(&self, name: impl Into<String>) -> ReadinessTask {
         let name = name.into();
         *self.tasks().entry(name.clone()).or_default() += 1;
-        ReadinessTask {
-            readiness: self.clone(),
-            name,
-        }
+        ReadinessTask { readiness: self.clone(), name }
     }
 
     /// Names of the tasks that are not finished, in alphabetical order.

@@ -22,11 +22,7 @@ pub fn common_routes(routes: &mut ServiceConfig) {
 pub(crate) async fn unmatched(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     if request.match_pattern().is_some() {
         let detail = format!("{} is not possible here", request.method());
-        return Err(ApiError::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method-not-allowed",
-            detail,
-        ));
+        return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail));
     }
     Err(ApiError::not_found("not-found", "nothing is at this path"))
 }
@@ -40,17 +36,12 @@ async fn alive() -> HttpResponse {
 }
 
 async fn ready(readiness: Option<web::Data<Readiness>>) -> Result<HttpResponse, ApiError> {
-    let pending = readiness
-        .map(|readiness| readiness.pending())
-        .unwrap_or_default();
+    let pending = readiness.map(|readiness| readiness.pending()).unwrap_or_default();
     if pending.is_empty() {
         return Ok(text("ready\n"));
     }
     let detail = format!("waiting for: {}", pending.join(", "));
-    Err(
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail)
-            .with_extension("pending", pending),
-    )
+    Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).with_extension("pending", pending))
 }
 
 async fn metrics() -> HttpResponse {
@@ -60,7 +51,5 @@ async fn metrics() -> HttpResponse {
 }
 
 fn text(body: &'static str) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header(ContentType::plaintext())
-        .body(body)
+    HttpResponse::Ok().insert_header(ContentType::plaintext()).body(body)
 }

@@ -36,13 +36,7 @@ pub struct ServerOptions {
 impl ServerOptions {
     /// On all addresses, with 10 s to finish requests at the end.
     pub fn new(service: &'static str, port: u16) -> Self {
-        Self {
-            service,
-            host: None,
-            port,
-            workers: None,
-            shutdown_deadline: Duration::from_secs(10),
-        }
+        Self { service, host: None, port, workers: None, shutdown_deadline: Duration::from_secs(10) }
     }
 }
 
@@ -89,11 +83,7 @@ pub struct Server {
 }
 
 /// Listens and serves until SIGTERM or SIGINT: [`Server::bind`] and [`Server::run`].
-pub async fn serve<F>(
-    options: ServerOptions,
-    readiness: Readiness,
-    routes: F,
-) -> Result<(), ServeError>
+pub async fn serve<F>(options: ServerOptions, readiness: Readiness, routes: F) -> Result<(), ServeError>
 where
     F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
 {
@@ -124,11 +114,7 @@ impl Server {
             _ => ServeError::Listen { address, source },
         })?;
         let address = listener.local_addr().map_err(ServeError::Broken)?;
-        Ok(Self {
-            options,
-            listener,
-            address,
-        })
+        Ok(Self { options, listener, address })
     }
 
     /// The address it listens on, with the port that was chosen.
@@ -145,8 +131,7 @@ impl Server {
     where
         F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
     {
-        self.run_with(readiness, routes, termination(), termination())
-            .await
+        self.run_with(readiness, routes, termination(), termination()).await
     }
 
     /// As [`Server::run`], until `stop` is done instead of signals.
@@ -162,8 +147,7 @@ impl Server {
     where
         F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
     {
-        self.run_with(readiness, routes, stop, future::pending())
-            .await
+        self.run_with(readiness, routes, stop, future::pending()).await
     }
 
     async fn run_with<F>(
@@ -176,11 +160,7 @@ impl Server {
     where
         F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
     {
-        let Self {
-            options,
-            listener,
-            address,
-        } = self;
+        let Self { options, listener, address } = self;
         let shown = web::Data::new(readiness.clone());
         let mut server = HttpServer::new(move || {
             App::new()
@@ -210,10 +190,7 @@ impl Server {
             Either::Left((result, _)) => return result.map_err(ServeError::Broken),
             Either::Right(((), server)) => server,
         };
-        tracing::info!(
-            "{} stops when the requests in flight are answered",
-            options.service
-        );
+        tracing::info!("{} stops when the requests in flight are answered", options.service);
         let _stopping = readiness.block("shutdown");
         let _answered = handle.stop(true);
         let result = match select(server, pin!(hurry)).await {
@@ -228,11 +205,7 @@ impl Server {
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
@@ -243,18 +216,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn is_taken(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
-    )
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
 
 /// Done at the next SIGTERM or SIGINT after it was first polled.
 async fn termination() {
-    let (terminate, interrupt) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    );
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     match (terminate, interrupt) {
         (Ok(mut terminate), Ok(mut interrupt)) => {
             select(pin!(terminate.recv()), pin!(interrupt.recv())).await;
