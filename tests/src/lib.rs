@@ -1,1 +1,11 @@
-//! End-to-end tests of Sinfonia and their harness
+//! The harness of the end-to-end tests: real programs in a world of their own, and a wire between them to look at.
+#![expect(clippy::unwrap_used, reason = "a harness that cannot work fails its test")]
+
+mod leftovers;
+mod process;
+mod relay;
+mod world;
+
+pub use process::{Finished, Running, eventually};
+pub use relay::Relay;
+pub use world::{World, free_udp_port, program};

@@ -1,0 +1,158 @@
+//! A directory, recipes and the programs started in it, all gone at the end.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, Once};
+
+use uuid::Uuid;
+
+use crate::leftovers;
+use crate::process::{Running, eventually, signal};
+
+/// The path of one of our programs: `SINFONIA_BIN_DIR`, or where cargo put them.
+pub fn program(name: &str) -> PathBuf {
+    let directory = std::env::var_os("SINFONIA_BIN_DIR").map_or_else(
+        || std::env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_owned(),
+        PathBuf::from,
+    );
+    let path = directory.join(name);
+    assert!(path.exists(), "{} is missing: `make e2e` builds it first", path.display());
+    path
+}
+
+/// One test's own directory and processes.
+pub struct World {
+    directory: tempfile::TempDir,
+    groups: Mutex<Vec<u32>>,
+}
+
+impl World {
+    /// An empty world with a directory of recipes, which hold [`World::add_recipe`]s only.
+    pub fn new() -> Self {
+        static STALE: Once = Once::new();
+        let temporary = std::env::temp_dir();
+        STALE.call_once(|| leftovers::remove_stale(&temporary));
+        let prefix = format!("{}{}-", leftovers::PREFIX, std::process::id());
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir_in(temporary).unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let world = Self { directory, groups: Mutex::default() };
+        fs::create_dir(world.path("recipes")).unwrap();
+        world
+    }
+
+    /// A path in the world's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a recipe, given as YAML, and returns its new UUID.
+    pub fn add_recipe(&self, yaml: &str) -> Uuid {
+        let uuid = Uuid::new_v4();
+        fs::write(self.path("recipes").join(format!("{uuid}.yaml")), yaml).unwrap();
+        uuid
+    }
+
+    /// A recipe whose backend serves this page under the name `helloworld`.
+    pub fn add_page(&self, page: &str) -> Uuid {
+        let site = format!("site-{}", Uuid::new_v4());
+        fs::create_dir(self.path("recipes").join(&site)).unwrap();
+        fs::write(self.path("recipes").join(&site).join("index.html"), page).unwrap();
+        self.add_recipe(&local_recipe(&format!("[busybox, httpd, -f, -p, '80', -h, {site}]")))
+    }
+
+    /// A recipe with a shell script as backend, on port 80 of `helloworld`.
+    pub fn add_script(&self, script: &str) -> Uuid {
+        self.add_recipe(&local_recipe(&serde_json::json!(["sh", "-c", script]).to_string()))
+    }
+
+    /// Starts any command in this world, with its home and temporary directory here.
+    pub fn start(&self, command: Command) -> Running {
+        let running = Running::start(self.at_home(command));
+        leftovers::remember(self.directory.path(), running.pid());
+        self.groups.lock().unwrap().push(running.pid());
+        running
+    }
+
+    /// The command with this world as its home.
+    pub fn at_home(&self, mut command: Command) -> Command {
+        let home = self.path("home");
+        fs::create_dir_all(&home).unwrap();
+        for variable in ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"] {
+            command.env_remove(variable);
+        }
+        command.env("HOME", home).env("TMPDIR", self.directory.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts tier1 on a free port with this world's recipes; more options may follow.
+    pub fn tier1(&self, options: &[&str]) -> Running {
+        let mut command = Command::new(program("sinfonia-tier1"));
+        command.args(["--port", "0", "--allow-local-endpoints", "--recipes"]).arg(self.path("recipes"));
+        self.start_with(command, options)
+    }
+
+    /// Starts a cloudlet with the local driver on free ports and a state directory of this name.
+    pub fn tier2(&self, state: &str, options: &[&str]) -> Running {
+        let mut command = Command::new(program("sinfonia-tier2"));
+        command.args(["--driver", "local", "--port", "0"]);
+        if !options.contains(&"--tunnel-port") {
+            command.args(["--tunnel-port", "0"]);
+        }
+        command.arg("--recipes").arg(self.path("recipes")).arg("--state-directory").arg(self.path(state));
+        self.start_with(command, options)
+    }
+
+    /// Starts the client; `arguments` begin with its options.
+    pub fn tier3(&self, arguments: &[&str]) -> Running {
+        self.start_with(Command::new(program("sinfonia-tier3")), arguments)
+    }
+
+    /// The processes that are left of everything started here.
+    pub fn processes(&self) -> Vec<(u32, String)> {
+        leftovers::processes(&self.groups.lock().unwrap())
+    }
+
+    /// Waits until nothing runs any more of these process groups.
+    pub fn wait_until_gone(&self, what: &str, groups: &[u32]) {
+        eventually(&format!("{what}: processes end"), || leftovers::processes(groups).is_empty());
+    }
+
+    fn start_with(&self, mut command: Command, arguments: &[&str]) -> Running {
+        command.args(arguments);
+        self.start(command)
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let groups = self.groups.lock().unwrap();
+        for group in groups.iter() {
+            signal(&format!("-{group}"), "KILL");
+        }
+        // Files in use cannot be unmounted from under a process that still ends.
+        if !std::thread::panicking() {
+            eventually("the world's processes end", || leftovers::processes(&groups).is_empty());
+        }
+    }
+}
+
+/// A UDP port of loopback that was free a moment ago, for programs that must keep theirs across a restart.
+pub fn free_udp_port() -> SocketAddr {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+fn local_recipe(command: &str) -> String {
+    format!(
+        "chart: helloworld\nversion: 0.1.0\nrestricted: false\nlocal:\n  command: {command}\n  port: 80\n  \
+         service: helloworld\n"
+    )
+}
