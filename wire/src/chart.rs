@@ -33,9 +33,7 @@ pub enum ChartReferenceError {
     #[error("the chart is empty; expected a name beside the recipe or an http, https or oci URL")]
     Empty,
     /// The path could lead out of the repository.
-    #[error(
-        "chart {given} would leave the recipe repository; '..' and a leading '/' are not allowed"
-    )]
+    #[error("chart {given} would leave the recipe repository; '..' and a leading '/' are not allowed")]
     Outside {
         /// The refused text, quoted.
         given: String,
@@ -110,10 +108,7 @@ impl FromStr for ChartReference {
             _ => return Err(ChartReferenceError::Scheme { given: quote(text) }),
         };
         Url::parse(text)
-            .map_err(|source| ChartReferenceError::NotUrl {
-                given: quote(text),
-                source,
-            })
+            .map_err(|source| ChartReferenceError::NotUrl { given: quote(text), source })
             .and_then(check_url)
             .map(variant)
     }
@@ -146,10 +141,7 @@ impl FromStr for ChartVersion {
             return Err(ChartVersionError::Empty);
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
-        if !text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            || text.contains("..")
-            || !text.chars().all(allowed)
-        {
+        if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || text.contains("..") || !text.chars().all(allowed) {
             return Err(ChartVersionError::NotExact { given: quote(text) });
         }
         Ok(Self(text.to_owned()))

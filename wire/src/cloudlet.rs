@@ -40,25 +40,13 @@ pub struct CloudletInfo {
     #[serde(default, deserialize_with = "null_as_default")]
     pub resources: Resources,
     /// Free-form properties for recipes to select by.
-    #[serde(
-        default,
-        deserialize_with = "null_as_default",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// No new deployments, please.
-    #[serde(
-        default,
-        deserialize_with = "null_as_default",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
     pub draining: bool,
     /// When it last reported.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "timestamp::option"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "timestamp::option")]
     pub last_update: Option<OffsetDateTime>,
 }
 

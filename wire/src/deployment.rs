@@ -24,19 +24,10 @@ pub struct CloudletDeployment {
     #[serde(rename = "Status")]
     pub status: DeploymentStatus,
     /// Its readable name.
-    #[serde(
-        rename = "DeploymentName",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "DeploymentName", default, skip_serializing_if = "Option::is_none")]
     pub deployment_name: Option<DeploymentName>,
     /// When it was made.
-    #[serde(
-        rename = "Created",
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "timestamp::option"
-    )]
+    #[serde(rename = "Created", default, skip_serializing_if = "Option::is_none", with = "timestamp::option")]
     pub created: Option<OffsetDateTime>,
     /// How to reach it.
     #[serde(rename = "TunnelConfig")]

@@ -18,9 +18,7 @@ pub struct DeployEndpoint(Url);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeployEndpointError {
     /// Not a URL.
-    #[error(
-        "endpoint {given} is not a URL ({source}); expected http(s)://host[:port]/api/v1/deploy"
-    )]
+    #[error("endpoint {given} is not a URL ({source}); expected http(s)://host[:port]/api/v1/deploy")]
     NotUrl {
         /// The refused text, quoted.
         given: String,
@@ -81,9 +79,7 @@ impl DeployEndpoint {
     #[must_use]
     pub fn host(&self) -> &str {
         let host = self.0.host_str().unwrap_or_default();
-        host.strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(host)
+        host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
     }
 
     /// The TCP port, also if it is the scheme's default.
@@ -96,11 +92,7 @@ impl DeployEndpoint {
     #[must_use]
     pub fn deployment_url(&self, application: &ApplicationId, key: &PublicKey) -> Url {
         let mut url = self.0.clone();
-        url.set_path(&format!(
-            "{}/{application}/{}",
-            self.0.path(),
-            key.url_safe()
-        ));
+        url.set_path(&format!("{}/{application}/{}", self.0.path(), key.url_safe()));
         url
     }
 }
@@ -110,9 +102,7 @@ impl TryFrom<Url> for DeployEndpoint {
 
     fn try_from(url: Url) -> Result<Self, DeployEndpointError> {
         let mut url = check(url)?;
-        let path = first_version(url.path()).ok_or_else(|| DeployEndpointError::Path {
-            given: quote(url.as_str()),
-        })?;
+        let path = first_version(url.path()).ok_or_else(|| DeployEndpointError::Path { given: quote(url.as_str()) })?;
         url.set_path(&path);
         Ok(Self(url))
     }
@@ -122,12 +112,7 @@ impl FromStr for DeployEndpoint {
     type Err = DeployEndpointError;
 
     fn from_str(text: &str) -> Result<Self, DeployEndpointError> {
-        Url::parse(text)
-            .map_err(|source| DeployEndpointError::NotUrl {
-                given: quote(text),
-                source,
-            })?
-            .try_into()
+        Url::parse(text).map_err(|source| DeployEndpointError::NotUrl { given: quote(text), source })?.try_into()
     }
 }
 
@@ -157,13 +142,11 @@ fn check(url: Url) -> Result<Url, DeployEndpointError> {
     Ok(url)
 }
 
-/// `.../api/v<N>/deploy`, with `v1` whatever N is.
+/// `.../api/v<N>/deploy` for N from 1, with `v1` instead.
 fn first_version(path: &str) -> Option<String> {
     let rest = path.trim_end_matches('/').strip_suffix("/deploy")?;
     let (base, version) = rest.rsplit_once("/api/v")?;
-    let numbered = !version.is_empty()
-        && version
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let digits = version.bytes().all(|byte| byte.is_ascii_digit());
+    let numbered = digits && !version.trim_start_matches('0').is_empty();
     numbered.then(|| format!("{base}{API_BASE}/deploy"))
 }

@@ -43,9 +43,7 @@ impl ApplicationId {
     pub fn resolve(text: &str) -> Result<Self, IdError> {
         match text {
             "helloworld" => Ok(Self::HELLOWORLD),
-            _ => text
-                .parse()
-                .map_err(|_| IdError::UnknownAlias { given: quote(text) }),
+            _ => text.parse().map_err(|_| IdError::UnknownAlias { given: quote(text) }),
         }
     }
 }
@@ -78,9 +76,7 @@ macro_rules! id {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                Uuid::parse_str(text)
-                    .map(Self)
-                    .map_err(|_| IdError::NotUuid { given: quote(text) })
+                Uuid::parse_str(text).map(Self).map_err(|_| IdError::NotUuid { given: quote(text) })
             }
         }
 

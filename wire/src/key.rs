@@ -6,9 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{
-    GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE_NO_PAD,
-};
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE_NO_PAD};
 
 use crate::text::serde_as_text;
 
@@ -70,9 +68,7 @@ impl FromStr for PublicKey {
             43 | 44 => (from_base64(text), "base64 of 32 bytes"),
             64 => (from_hex(text), "hexadecimal"),
             _ => {
-                return Err(PublicKeyError::Length {
-                    characters: text.chars().count(),
-                });
+                return Err(PublicKeyError::Length { characters: text.chars().count() });
             }
         };
         key.map(Self).ok_or(PublicKeyError::Encoding { expected })
@@ -94,11 +90,7 @@ impl fmt::Debug for PublicKey {
 serde_as_text!(PublicKey);
 
 fn from_base64(text: &str) -> Option<[u8; LEN]> {
-    let engine = if text.contains(['-', '_']) {
-        ANY_URL_SAFE
-    } else {
-        ANY_STANDARD
-    };
+    let engine = if text.contains(['-', '_']) { ANY_URL_SAFE } else { ANY_STANDARD };
     engine.decode(text).ok()?.try_into().ok()
 }
 

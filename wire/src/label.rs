@@ -29,9 +29,7 @@ pub enum LabelError {
         length: usize,
     },
     /// Something besides lower-case letters, digits and hyphens.
-    #[error(
-        "name {given} contains {character:?}; only lower-case letters, digits and hyphens are allowed"
-    )]
+    #[error("name {given} contains {character:?}; only lower-case letters, digits and hyphens are allowed")]
     Character {
         /// The refused text, quoted.
         given: String,

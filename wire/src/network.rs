@@ -16,9 +16,7 @@ pub struct Network(IpNet);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
     /// What stands before the slash is no IP address.
-    #[error(
-        "network {given} does not begin with an IP address; expected address/length, such as 192.0.2.0/24"
-    )]
+    #[error("network {given} does not begin with an IP address; expected address/length, such as 192.0.2.0/24")]
     Address {
         /// The refused text, quoted.
         given: String,
@@ -81,9 +79,7 @@ pub(crate) fn parse_net(text: &str) -> Result<IpNet, NetworkError> {
         Some((address, length)) => (address, Some(length)),
         None => (text, None),
     };
-    let address: IpAddr = address
-        .parse()
-        .map_err(|_| NetworkError::Address { given: quote(text) })?;
+    let address: IpAddr = address.parse().map_err(|_| NetworkError::Address { given: quote(text) })?;
     let host = IpNet::from(address);
     let Some(length) = length else {
         return Ok(host);
@@ -94,10 +90,7 @@ pub(crate) fn parse_net(text: &str) -> Result<IpNet, NetworkError> {
         .ok()
         .filter(|_| digits)
         .and_then(|length| IpNet::new(address, length).ok())
-        .ok_or_else(|| NetworkError::Length {
-            given: quote(text),
-            max: host.max_prefix_len(),
-        })
+        .ok_or_else(|| NetworkError::Length { given: quote(text), max: host.max_prefix_len() })
 }
 
 /// Clients are compared by their IPv4 address, so a network of IPv4-mapped addresses has to be an IPv4 one.
@@ -105,8 +98,5 @@ fn unmapped(net: IpNet) -> IpNet {
     let (IpNet::V6(v6), Some(length)) = (net, net.prefix_len().checked_sub(96)) else {
         return net;
     };
-    v6.addr()
-        .to_ipv4_mapped()
-        .and_then(|v4| Ipv4Net::new(v4, length).ok())
-        .map_or(net, IpNet::V4)
+    v6.addr().to_ipv4_mapped().and_then(|v4| Ipv4Net::new(v4, length).ok()).map_or(net, IpNet::V4)
 }

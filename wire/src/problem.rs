@@ -54,21 +54,25 @@ impl Problem {
     /// What a server answered with an error status: its problem, or one made of its text.
     #[must_use]
     pub fn from_answer(status: u16, body: &[u8]) -> Self {
-        const LIMIT: usize = 500;
         let mut problem = match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => Self::from_members(members),
-            Ok(Value::String(text)) => Self::from_members(detail_only(text)),
-            _ => Self::from_members(detail_only(
-                String::from_utf8_lossy(body)
-                    .trim()
-                    .chars()
-                    .take(LIMIT)
-                    .collect(),
-            )),
+            Ok(Value::String(text)) => Self::from_text(&text),
+            _ => Self::from_text(&String::from_utf8_lossy(body)),
         };
         problem.status = status;
         if problem.title.is_empty() {
             title(status).clone_into(&mut problem.title);
+        }
+        problem
+    }
+
+    /// Pages for browsers say nothing to a person at a terminal, and are left out.
+    fn from_text(text: &str) -> Self {
+        const LIMIT: usize = 500;
+        let mut problem = Self::from_members(Map::new());
+        let text = text.trim();
+        if !text.is_empty() && !text.starts_with('<') {
+            problem.detail = Some(text.chars().take(LIMIT).collect());
         }
         problem
     }
@@ -98,13 +102,16 @@ impl Problem {
     }
 }
 
+/// Title and detail on one line, without control characters: a stranger may have sent them to a terminal.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.detail, self.title.as_str()) {
-            (Some(detail), "") => f.write_str(detail),
-            (Some(detail), title) => write!(f, "{title}: {detail}"),
-            (None, title) => f.write_str(title),
+        let detail = self.detail.as_deref().unwrap_or_default();
+        let separator = if self.title.is_empty() || detail.is_empty() { "" } else { ": " };
+        let text = [&self.title, separator, detail].concat();
+        if text.is_empty() {
+            return write!(f, "HTTP status {}", self.status);
         }
+        f.write_str(&text.replace(char::is_control, " "))
     }
 }
 
@@ -115,12 +122,11 @@ impl Serialize for Problem {
         let mut members = self.extensions.clone();
         members.insert("type".to_owned(), self.type_.as_str().into());
         members.insert("title".to_owned(), self.title.as_str().into());
-        members.insert("status".to_owned(), self.status.into());
-        for (name, value) in [
-            ("detail", &self.detail),
-            ("instance", &self.instance),
-            ("code", &self.code),
-        ] {
+        match self.status {
+            0 => members.remove("status"),
+            status => members.insert("status".to_owned(), status.into()),
+        };
+        for (name, value) in [("detail", &self.detail), ("instance", &self.instance), ("code", &self.code)] {
             match value {
                 Some(text) => members.insert(name.to_owned(), text.as_str().into()),
                 None => members.remove(name),
@@ -134,14 +140,6 @@ impl<'de> Deserialize<'de> for Problem {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Map::deserialize(deserializer).map(Self::from_members)
     }
-}
-
-fn detail_only(text: String) -> Map<String, Value> {
-    let mut members = Map::new();
-    if !text.is_empty() {
-        members.insert("detail".to_owned(), text.into());
-    }
-    members
 }
 
 /// The reason phrase of RFC 9110.

@@ -51,9 +51,7 @@ pub enum LocalRecipeError {
     #[error("local.command must not contain NUL characters")]
     CommandNul,
     /// A name or value that no environment can hold.
-    #[error(
-        "local.environment: {name:?} has no valid name or value (empty name, '=' in it, or a NUL character)"
-    )]
+    #[error("local.environment: {name:?} has no valid name or value (empty name, '=' in it, or a NUL character)")]
     Environment {
         /// Name of the variable.
         name: String,
@@ -70,6 +68,7 @@ pub struct PublicRecipe<'a> {
     version: &'a ChartVersion,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
     values: &'a Map<String, Value>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     restricted: bool,
@@ -106,13 +105,7 @@ impl LocalRecipe {
         port: u16,
         service: ServiceName,
     ) -> Result<Self, LocalRecipeError> {
-        LocalRecipeFields {
-            command,
-            environment,
-            port,
-            service,
-        }
-        .try_into()
+        LocalRecipeFields { command, environment, port, service }.try_into()
     }
 
     /// Program and arguments; never empty.
@@ -156,16 +149,11 @@ impl TryFrom<LocalRecipeFields> for LocalRecipe {
         if fields.command.first().is_none_or(String::is_empty) {
             return Err(LocalRecipeError::NoCommand);
         }
-        if fields
-            .command
-            .iter()
-            .any(|argument| argument.contains('\0'))
-        {
+        if fields.command.iter().any(|argument| argument.contains('\0')) {
             return Err(LocalRecipeError::CommandNul);
         }
-        let broken = |(name, value): &(&String, &String)| {
-            name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
-        };
+        let broken =
+            |(name, value): &(&String, &String)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
         if let Some((name, _)) = fields.environment.iter().find(broken) {
             let name = name.clone();
             return Err(LocalRecipeError::Environment { name });

@@ -60,8 +60,7 @@ impl Resources {
             return Err(ResourceError::NotFinite { name, value });
         }
         let percent = name == Self::GPU_RATIO && value > 1.0;
-        self.0
-            .insert(name, if percent { value / 100.0 } else { value });
+        self.0.insert(name, if percent { value / 100.0 } else { value });
         Ok(())
     }
 

@@ -15,11 +15,8 @@ pub struct Results(u8);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResultsError {
     /// Zero or negative.
-    #[error("results is {given}, but at least 1 must be asked for")]
-    BelowOne {
-        /// The refused number.
-        given: String,
-    },
+    #[error("results must be at least 1 (more than 3 is taken as 3)")]
+    BelowOne,
     /// Not a whole number.
     #[error("results {given} is not a whole number from 1 to 3")]
     NotNumber {
@@ -57,10 +54,8 @@ impl FromStr for Results {
             return Err(ResultsError::NotNumber { given: quote(text) });
         }
         match digits.trim_start_matches('0') {
-            "" => Err(ResultsError::BelowOne { given: "0".into() }),
-            digits if negative => Err(ResultsError::BelowOne {
-                given: quote(&format!("-{digits}")),
-            }),
+            "" => Err(ResultsError::BelowOne),
+            _ if negative => Err(ResultsError::BelowOne),
             "1" => Ok(Self(1)),
             "2" => Ok(Self(2)),
             _ => Ok(Self::MAX),

@@ -30,9 +30,7 @@ pub enum TimestampError {
 /// If the year is not 0..9999.
 pub fn format(instant: OffsetDateTime) -> Result<String, TimestampError> {
     let utc = instant.to_offset(UtcOffset::UTC);
-    let text = utc
-        .format(&Rfc3339)
-        .map_err(|_| TimestampError::Year(utc.year()))?;
+    let text = utc.format(&Rfc3339).map_err(|_| TimestampError::Year(utc.year()))?;
     Ok(text.replace('Z', "+00:00"))
 }
 
@@ -48,10 +46,7 @@ pub fn parse(text: &str) -> Result<OffsetDateTime, TimestampError> {
 ///
 /// # Errors
 /// If the year is not 0..9999.
-pub fn serialize<S: Serializer>(
-    instant: &OffsetDateTime,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub fn serialize<S: Serializer>(instant: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format(*instant).map_err(S::Error::custom)?)
 }
 
@@ -72,10 +67,7 @@ pub mod option {
     ///
     /// # Errors
     /// If the year is not 0..9999.
-    pub fn serialize<S: Serializer>(
-        instant: &Option<OffsetDateTime>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(instant: &Option<OffsetDateTime>, serializer: S) -> Result<S::Ok, S::Error> {
         match instant {
             Some(instant) => super::serialize(instant, serializer),
             None => serializer.serialize_none(),
@@ -86,9 +78,7 @@ pub mod option {
     ///
     /// # Errors
     /// If it is neither null nor RFC 3339.
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<OffsetDateTime>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error> {
         Option::<String>::deserialize(deserializer)?
             .map(|text| super::parse(&text).map_err(D::Error::custom))
             .transpose()

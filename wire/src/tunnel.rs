@@ -44,19 +44,13 @@ impl Dns {
     /// What a cluster offers to a deployment: its resolver and the usual search domains.
     #[must_use]
     pub fn in_cluster(resolver: IpAddr, deployment: &DeploymentName) -> Self {
-        Self {
-            servers: vec![resolver],
-            search: deployment.search_domains(),
-        }
+        Self { servers: vec![resolver], search: deployment.search_domains() }
     }
 }
 
 impl Serialize for Dns {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let servers = self
-            .servers
-            .iter()
-            .map(|server| server as &dyn fmt::Display);
+        let servers = self.servers.iter().map(|server| server as &dyn fmt::Display);
         let search = self.search.iter().map(|domain| domain as &dyn fmt::Display);
         serializer.collect_seq(servers.chain(search).map(ToString::to_string))
     }
@@ -80,20 +74,12 @@ mod nets {
     use super::{Deserialize, Deserializer, IpNet, Serializer, parse_net};
     use serde::de::Error as _;
 
-    pub(super) fn serialize<S: Serializer>(
-        nets: &[IpNet],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(nets: &[IpNet], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(nets)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<IpNet>, D::Error> {
-        Vec::<String>::deserialize(deserializer)?
-            .iter()
-            .map(|text| parse_net(text).map_err(D::Error::custom))
-            .collect()
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+        Vec::<String>::deserialize(deserializer)?.iter().map(|text| parse_net(text).map_err(D::Error::custom)).collect()
     }
 }
 
@@ -103,16 +89,11 @@ mod addresses {
 
     pub(super) use super::nets::deserialize;
 
-    pub(super) fn serialize<S: Serializer>(
-        addresses: &[IpNet],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(addresses.iter().map(|net| {
-            if net.prefix_len() == net.max_prefix_len() {
-                net.addr().to_string()
-            } else {
-                net.to_string()
-            }
-        }))
+    pub(super) fn serialize<S: Serializer>(addresses: &[IpNet], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(
+            addresses.iter().map(|net| {
+                if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
+            }),
+        )
     }
 }

@@ -41,9 +41,7 @@ pub enum TunnelEndpointError {
         given: String,
     },
     /// Brackets hold no IPv6 address, or an IPv6 address has none.
-    #[error(
-        "tunnel endpoint {given}: an IPv6 address stands in brackets, such as [2001:db8::1]:51820"
-    )]
+    #[error("tunnel endpoint {given}: an IPv6 address stands in brackets, such as [2001:db8::1]:51820")]
     Ipv6 {
         /// The refused text, quoted.
         given: String,
@@ -64,10 +62,7 @@ impl TunnelEndpoint {
     /// # Errors
     /// If the port is 0.
     pub fn new(host: impl Into<Host>, port: u16) -> Result<Self, TunnelEndpointError> {
-        let endpoint = Self {
-            host: host.into(),
-            port,
-        };
+        let endpoint = Self { host: host.into(), port };
         if port == 0 {
             let given = quote(&endpoint.to_string());
             return Err(TunnelEndpointError::Port { given });
@@ -173,10 +168,5 @@ fn parse_host(text: &str, given: impl Fn() -> String) -> Result<Host, TunnelEndp
     if let Ok(address) = text.parse() {
         return Ok(Host::V4(address));
     }
-    text.parse()
-        .map(Host::Name)
-        .map_err(|source| TunnelEndpointError::Host {
-            given: given(),
-            source,
-        })
+    text.parse().map(Host::Name).map_err(|source| TunnelEndpointError::Host { given: given(), source })
 }
