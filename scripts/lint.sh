@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Checks format, lints, dependencies and scripts.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo fmt --all --check
+cargo clippy --locked --workspace --all-targets -- -D warnings
+shellcheck scripts/*.sh .ci/run
+
+deny=${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/bin/cargo-deny
+"$deny" --locked --log-level error check --hide-inclusion-graph bans licenses sources
+# Known vulnerabilities are listed in a git repository, which not every machine can reach.
+if timeout 60 "$deny" --log-level off fetch db >/dev/null 2>&1; then
+    "$deny" --locked --offline --log-level error check --hide-inclusion-graph advisories
+else
+    echo "advisories not checked: their database cannot be reached from here" >&2
+fi
