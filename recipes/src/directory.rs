@@ -1,0 +1,73 @@
+use crate::{OpenError, RecipeError, parse};
+use sinfonia_wire::{ApplicationId, Recipe};
+use std::{
+    collections::HashMap,
+    fs::{self, Metadata},
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+/// Recipes as files, read again when they change.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    read: Mutex<HashMap<ApplicationId, (Stamp, Arc<Recipe>)>>,
+}
+
+impl Directory {
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        fs::read_dir(path).map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), read: Mutex::default() })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks at the file's metadata each time, which costs less than handing it to another thread.
+    pub(crate) fn get(&self, application: &ApplicationId) -> Result<Arc<Recipe>, RecipeError> {
+        let path = self.path.join(format!("{application}.yaml"));
+        let file = path.display().to_string();
+        let failed = |error: io::Error| self.failed(application, &file, error);
+        let metadata = fs::metadata(&path).map_err(failed)?;
+        let stamp = Stamp::of(&metadata);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, recipe)) = read.get(application)
+            && *known == stamp
+        {
+            return Ok(Arc::clone(recipe));
+        }
+        if metadata.len() > parse::MAX_BYTES {
+            return Err(parse::too_large(&file));
+        }
+        let text = fs::read_to_string(&path).map_err(failed)?;
+        let recipe = Arc::new(parse::recipe(&text, &file)?);
+        read.insert(*application, (stamp, Arc::clone(&recipe)));
+        Ok(recipe)
+    }
+
+    fn failed(&self, application: &ApplicationId, file: &str, error: io::Error) -> RecipeError {
+        match error.kind() {
+            ErrorKind::NotFound => {
+                RecipeError::NotFound { application: *application, repository: self.path.display().to_string() }
+            }
+            ErrorKind::InvalidData => parse::invalid(file, "document", "it is not UTF-8 text"),
+            _ => RecipeError::Unreadable { file: file.to_owned(), source: Arc::new(error) },
+        }
+    }
+}
+
+/// What tells one state of a file from another.
+#[derive(Debug, PartialEq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self { modified: metadata.modified().ok(), length: metadata.len() }
+    }
+}

@@ -1,0 +1,141 @@
+//! Options, from the command line and the environment.
+
+use crate::{domain::MatcherKind, outgoing::Limits};
+use clap::Args;
+use sinfonia_wire::Network;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    str::FromStr,
+};
+
+/// How a tier1 runs.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Address to listen on. Nobody is asked who they are, so anything but this host's own is for trusted networks
+    #[arg(long, env = "SINFONIA_HOST", default_value_t = Ipv4Addr::LOCALHOST.into(), value_name = "ADDRESS")]
+    pub host: IpAddr,
+
+    /// TCP port to listen on; 0 for a free one
+    #[arg(long, env = "SINFONIA_PORT", default_value_t = 5000)]
+    pub port: u16,
+
+    /// YAML file with cloudlets that are known without reporting
+    #[arg(short, long, env = "SINFONIA_CLOUDLETS", value_name = "FILE")]
+    pub cloudlets: Option<PathBuf>,
+
+    /// Directory or http(s) URL with <uuid>.yaml recipes
+    #[arg(long, env = "SINFONIA_RECIPES", default_value = "RECIPES", value_name = "PATH|URL")]
+    pub recipes: String,
+
+    /// Matcher to use; repeat for several, in this order [default: network, location, random]
+    #[arg(short = 'm', long = "match", env = "SINFONIA_MATCH", value_name = "MATCHER", value_delimiter = ',')]
+    pub matchers: Vec<MatcherKind>,
+
+    /// The matchers as a JSON list, where `--match` is not given
+    #[arg(long = "matchers", env = "SINFONIA_MATCHERS", value_name = "JSON", hide = true)]
+    pub matchers_list: Option<MatcherList>,
+
+    /// MaxMind city database (.mmdb) that knows where addresses are
+    #[arg(long, env = "SINFONIA_GEOIP", value_name = "FILE")]
+    pub geoip: Option<PathBuf>,
+
+    /// Network whose X-ClientIP and X-Forwarded-For headers are believed; repeat for several
+    #[arg(
+        long = "trusted-proxy",
+        env = "SINFONIA_TRUSTED_PROXY",
+        default_values = ["127.0.0.0/8", "::1/128"],
+        value_delimiter = ',',
+        value_name = "NETWORK"
+    )]
+    pub trusted_proxies: Vec<Network>,
+
+    /// Take reports of cloudlets at loopback and link-local addresses
+    #[arg(long, env = "SINFONIA_ALLOW_LOCAL_ENDPOINTS")]
+    pub allow_local_endpoints: bool,
+
+    /// Threads that serve; one for each processor if not set.
+    #[arg(skip)]
+    pub workers: Option<usize>,
+
+    /// How long cloudlets may take.
+    #[arg(skip)]
+    pub limits: Limits,
+}
+
+impl Config {
+    /// The matchers to use.
+    #[must_use]
+    pub fn matchers(&self) -> &[MatcherKind] {
+        match (&self.matchers[..], &self.matchers_list) {
+            ([], Some(list)) => &list.0,
+            ([], None) => &MatcherKind::ALL,
+            (chosen, _) => chosen,
+        }
+    }
+}
+
+/// Matchers as a JSON list, the form that existing installations set in the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatcherList(Vec<MatcherKind>);
+
+impl FromStr for MatcherList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names: Vec<String> = serde_json::from_str(text)
+            .map_err(|error| format!("not a JSON list of names such as [\"network\", \"random\"]: {error}"))?;
+        let kinds = names.iter().map(|name| name.parse().map_err(|error| format!("{error}")));
+        kinds.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use MatcherKind::{Location, Network, Random};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Config, String> {
+        let line = std::iter::once("sinfonia-tier1").chain(arguments.iter().copied());
+        Command::try_parse_from(line).map(|command| command.config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let config = parse(&[]).unwrap();
+        assert_eq!((config.port, config.recipes.as_str()), (5000, "RECIPES"));
+        assert!(config.host.is_loopback() && !config.allow_local_endpoints);
+        assert_eq!(config.matchers(), [Network, Location, Random]);
+        assert!(config.trusted_proxies.iter().any(|network| network.contains("127.0.0.1".parse().unwrap())));
+    }
+
+    #[test]
+    fn matchers_are_chosen_in_order() {
+        assert_eq!(parse(&["-m", "random", "--match", "network"]).unwrap().matchers(), [Random, Network]);
+        assert_eq!(parse(&["--matchers", r#"["location"]"#]).unwrap().matchers(), [Location]);
+        let both = parse(&["--matchers", r#"["location"]"#, "-m", "random"]).unwrap();
+        assert_eq!(both.matchers(), [Random]);
+    }
+
+    #[test]
+    fn bad_options_are_explained() {
+        let cases: [(&[&str], &str); 5] = [
+            (&["-m", "nearest"], "choose from network, location, random"),
+            (&["--matchers", "network"], "JSON list"),
+            (&["--port", "99999"], "65535"),
+            (&["--trusted-proxy", "10.0.0.0/99"], "0..32"),
+            (&["--host", "example.org"], "--host"),
+        ];
+        for (arguments, reason) in cases {
+            let error = parse(arguments).unwrap_err();
+            assert!(error.contains(reason), "{arguments:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A deploy request: who is asked, and what becomes of the answers.
+
+use crate::{
+    domain::{
+        Client, Cloudlet,
+        gather::{Ask, Pace, gather},
+        holders::Outcome,
+        interleave::interleave,
+    },
+    outgoing::{CallError, Errand, Outgoing},
+    service::Service,
+};
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use sinfonia_wire::{CloudletDeployment, CloudletId};
+use std::{sync::Arc, time::Duration};
+use tracing::{Instrument as _, info, warn};
+
+/// Cloudlets asked to release a deployment of which nothing is remembered.
+const GUESSES: usize = 16;
+
+/// What candidates said, one for each.
+pub(crate) type Failures = Vec<(Arc<Cloudlet>, CallError)>;
+
+/// How many candidates are tried for so many results.
+#[must_use]
+pub(crate) const fn attempts(results: usize) -> usize {
+    2 * results + 4
+}
+
+/// The cloudlets to ask, in order: first those that hold the deployment already, as far as they still suit the client.
+#[must_use]
+pub(crate) fn candidates(service: &Service, client: &Client, errand: &Errand, results: usize) -> Vec<Arc<Cloudlet>> {
+    ranked(service, client, errand, attempts(results), |fresh| {
+        let first: Vec<_> = fresh.iter().take(results).map(|cloudlet| cloudlet.id).collect();
+        if first.is_empty() { Vec::new() } else { service.holders.claim((errand.application, errand.key), first) }
+    })
+}
+
+/// The same, without choosing any.
+#[must_use]
+pub(crate) fn preview(service: &Service, client: &Client, errand: &Errand, results: usize) -> Vec<Arc<Cloudlet>> {
+    ranked(service, client, errand, results, |_| service.holders.get(&(errand.application, errand.key)).chosen)
+}
+
+fn ranked(
+    service: &Service,
+    client: &Client,
+    errand: &Errand,
+    limit: usize,
+    chosen: impl FnOnce(&[Arc<Cloudlet>]) -> Vec<CloudletId>,
+) -> Vec<Arc<Cloudlet>> {
+    let snapshot = service.registry.snapshot();
+    let fresh: Vec<_> = service.chain.candidates(&snapshot, client).take(limit).cloned().collect();
+    let mut ids = chosen(&fresh);
+    if ids.is_empty() {
+        // Only cloudlets that take no new deployments may be left.
+        ids = service.holders.get(&(errand.application, errand.key)).chosen;
+    }
+    let known = ids.iter().filter_map(|id| snapshot.get(*id));
+    let mut first: Vec<_> = known.filter(|cloudlet| service.chain.offers(cloudlet, client)).cloned().collect();
+    first.extend(fresh.into_iter().filter(|cloudlet| !ids.contains(&cloudlet.id)));
+    first.truncate(limit);
+    first
+}
+
+/// Asks for deployments and returns at most `results` of them.
+///
+/// # Errors
+/// What each candidate said, if none made one.
+pub(crate) async fn deploy(
+    service: Arc<Service>,
+    outgoing: Outgoing,
+    errand: Errand,
+    candidates: Vec<Arc<Cloudlet>>,
+    results: usize,
+) -> Result<Vec<CloudletDeployment>, Failures> {
+    let limits = outgoing.limits();
+    let pace = Pace { wanted: results, patience: limits.patience, deadline: limits.total };
+    let gathered = gather(candidates.len(), pace, |candidate| {
+        let (outgoing, errand, cloudlet) = (outgoing.clone(), errand.clone(), Arc::clone(&candidates[candidate]));
+        let ask = async move { outgoing.deploy(&cloudlet, &errand).await };
+        ask.in_current_span()
+    })
+    .await;
+
+    let id = |candidate: &usize| candidates[*candidate].id;
+    let (without, unclear): (Vec<_>, Vec<_>) = gathered.failures.iter().partition(|(_, error)| error.is_final());
+    let outcome = Outcome {
+        holding: gathered.answers.iter().map(|(candidate, _)| id(candidate)).collect(),
+        without: without.iter().map(|(candidate, _)| id(candidate)).collect(),
+        doubtful: unclear
+            .iter()
+            .map(|(candidate, _)| id(candidate))
+            .chain(gathered.unanswered.iter().map(id))
+            .collect(),
+    };
+    service.holders.settle((errand.application, errand.key), &outcome);
+    for (candidate, error) in &gathered.failures {
+        info!(cloudlet = %id(candidate), %error, "the deployment failed there");
+    }
+    let failed = |(candidate, error): (usize, CallError)| (Arc::clone(&candidates[candidate]), error);
+    let answers: Vec<_> = gathered.answers.into_iter().map(|(_, deployments)| deployments).collect();
+    if answers.is_empty() {
+        let late = gathered.unanswered.iter().map(|candidate| (*candidate, CallError::Timeout(limits.total)));
+        let failures = gathered.failures.into_iter().chain(late).map(failed).collect();
+        watch_late(service, outgoing, errand, candidates, gathered.late);
+        return Err(failures);
+    }
+    watch_late(service, outgoing, errand, candidates, gathered.late);
+    Ok(interleave(answers, results))
+}
+
+/// Waits for those who were too slow, and releases what they made although nobody will use it.
+fn watch_late(
+    service: Arc<Service>,
+    outgoing: Outgoing,
+    errand: Errand,
+    candidates: Vec<Arc<Cloudlet>>,
+    mut late: FuturesUnordered<Ask<Vec<CloudletDeployment>, CallError>>,
+) {
+    if late.is_empty() {
+        return;
+    }
+    let watch = async move {
+        while let Some((candidate, answer)) = late.next().await {
+            let (cloudlet, deployment) = (&candidates[candidate], (errand.application, errand.key));
+            let is_gone = match answer {
+                // By now another request may have led the client there.
+                Ok(_) if service.holders.get(&deployment).chosen.contains(&cloudlet.id) => false,
+                Ok(_) => released(&outgoing, cloudlet, &errand).await.is_ok(),
+                Err(error) => error.is_final(),
+            };
+            if is_gone {
+                service.holders.settle(deployment, &Outcome { without: vec![cloudlet.id], ..Outcome::default() });
+            }
+        }
+    };
+    actix_web::rt::spawn(watch.in_current_span());
+}
+
+/// Releases a deployment wherever it may be.
+///
+/// # Errors
+/// The cloudlets that surely or probably hold it and did not confirm its end; their leases will end it.
+pub(crate) async fn release(
+    service: &Service,
+    outgoing: &Outgoing,
+    client: &Client,
+    errand: &Errand,
+) -> Result<(), Failures> {
+    let deployment = (errand.application, errand.key);
+    let snapshot = service.registry.snapshot().clone();
+    let remembered: Vec<_> =
+        service.holders.get(&deployment).all().filter_map(|id| snapshot.get(id)).cloned().collect();
+    let is_guess = remembered.is_empty();
+    let asked = if is_guess {
+        service.chain.candidates(&snapshot, client).take(GUESSES).cloned().collect()
+    } else {
+        remembered
+    };
+    let answers = join_all(asked.iter().map(|cloudlet| released(outgoing, cloudlet, errand))).await;
+    let (mut without, mut failures) = (Vec::new(), Vec::new());
+    for (cloudlet, answer) in asked.into_iter().zip(answers) {
+        match answer {
+            Ok(()) => without.push(cloudlet.id),
+            Err(error) => failures.push((cloudlet, error)),
+        }
+    }
+    service.holders.settle(deployment, &Outcome { without, ..Outcome::default() });
+    if is_guess || failures.is_empty() { Ok(()) } else { Err(failures) }
+}
+
+/// Releases a deployment at one cloudlet; one that cannot do that ends it by itself.
+///
+/// # Errors
+/// When the cloudlet does not confirm it.
+pub(crate) async fn released(outgoing: &Outgoing, cloudlet: &Cloudlet, errand: &Errand) -> Result<(), CallError> {
+    match outgoing.release(cloudlet, errand).await {
+        Err(error) if error.is_unsupported() => Ok(()),
+        Err(CallError::Refused { status, .. }) if status.as_u16() == 404 => Ok(()),
+        Err(error) => {
+            warn!(cloudlet = %cloudlet.id, %error, "a deployment was not released; its lease will end it");
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// When to try again if nobody can help now: by then every living cloudlet has reported.
+pub(crate) const RETRY: Duration = Duration::from_secs(15);

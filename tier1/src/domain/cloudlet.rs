@@ -1,0 +1,195 @@
+//! A cloudlet as matching sees it.
+
+use crate::domain::addresses;
+use sinfonia_wire::{CloudletId, CloudletInfo, DeployEndpoint, Location, Network, Resources};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+use time::OffsetDateTime;
+
+/// A cloudlet that reported and then is silent for longer is dropped.
+pub const SILENCE: Duration = Duration::from_secs(300);
+
+/// Where knowledge of a cloudlet comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Listed by the operator; stays.
+    Configured,
+    /// From its own reports; goes when they stop.
+    Reported,
+}
+
+/// All that is needed to make a [`Cloudlet`]: what it says, and what was found out about its endpoint.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// What the report or the file says.
+    pub info: CloudletInfo,
+    /// Which of the two.
+    pub origin: Origin,
+    /// Addresses of the endpoint's host.
+    pub addresses: Vec<IpAddr>,
+    /// Where those addresses are, as far as known.
+    pub places: Vec<Location>,
+    /// When it was heard of.
+    pub heard: Moment,
+}
+
+/// One instant on both clocks: the monotonic one to measure silence, the calendar one to show.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// For differences.
+    pub at: Instant,
+    /// For people.
+    pub date: OffsetDateTime,
+}
+
+impl Moment {
+    /// This instant.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { at: Instant::now(), date: OffsetDateTime::now_utc() }
+    }
+}
+
+/// Why there is no cloudlet in a registration.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum RegistrationError {
+    /// Nothing to know it by.
+    #[error("missing uuid: a report names its cloudlet by a `uuid` that stays the same")]
+    NoUuid,
+}
+
+/// A cloudlet with every default applied. What it is does not change; how it is doing ([`Pulse`]) does.
+#[derive(Debug)]
+pub struct Cloudlet {
+    /// Its identity.
+    pub id: CloudletId,
+    /// Its readable name.
+    pub name: String,
+    /// Where deployments are asked for.
+    pub endpoint: DeployEndpoint,
+    /// Where it is; may be empty.
+    pub locations: Vec<Location>,
+    /// Clients in these networks are local to it.
+    pub local_networks: Vec<Network>,
+    /// If not empty, only clients in one of these are served.
+    pub accepted_clients: Vec<Network>,
+    /// Clients in these networks are not served.
+    pub rejected_clients: Vec<Network>,
+    /// Free-form properties.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it takes no new deployments.
+    pub draining: bool,
+    /// Where it is known from.
+    pub origin: Origin,
+    declared: u64,
+    pulse: Mutex<Pulse>,
+}
+
+/// What each report renews.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    /// Its load.
+    pub resources: Resources,
+    /// When it was last heard of.
+    pub heard: Moment,
+}
+
+impl TryFrom<Registration> for Cloudlet {
+    type Error = RegistrationError;
+
+    fn try_from(registration: Registration) -> Result<Self, RegistrationError> {
+        let Registration { info, origin, addresses, places, heard } = registration;
+        let id = info.uuid.ok_or(RegistrationError::NoUuid)?;
+        let own_networks =
+            || addresses.iter().filter(|address| addresses::is_global(**address)).map(|a| Network::from(*a)).collect();
+        let declared = declared(&info, origin);
+        // Reports are not authenticated: nobody may claim to be next to other people's networks.
+        let local_networks = info.local_networks.filter(|_| origin == Origin::Configured);
+        Ok(Self {
+            id,
+            name: info.name.unwrap_or_else(|| info.endpoint.host().to_owned()),
+            endpoint: info.endpoint,
+            locations: info.locations.unwrap_or(places),
+            local_networks: local_networks.unwrap_or_else(own_networks),
+            accepted_clients: info.accepted_clients.unwrap_or_else(everyone),
+            rejected_clients: info.rejected_clients.unwrap_or_default(),
+            labels: info.labels,
+            draining: info.draining,
+            origin,
+            declared,
+            pulse: Mutex::new(Pulse { resources: info.resources, heard }),
+        })
+    }
+}
+
+impl Cloudlet {
+    /// Whether a report says nothing new except its load, so that it needs no registration.
+    #[must_use]
+    pub fn is_declared_by(&self, info: &CloudletInfo, origin: Origin) -> bool {
+        self.declared == declared(info, origin)
+    }
+
+    /// Takes note of a report.
+    pub fn beat(&self, resources: Resources, heard: Moment) {
+        *self.lock() = Pulse { resources, heard };
+    }
+
+    /// How it was doing at its last report.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.lock().clone()
+    }
+
+    /// Whether it reported once but has been silent for too long at `now`.
+    #[must_use]
+    pub fn is_silent(&self, now: Instant) -> bool {
+        self.origin == Origin::Reported && now.saturating_duration_since(self.lock().heard.at) > SILENCE
+    }
+
+    /// What others are told about it.
+    #[must_use]
+    pub fn info(&self) -> CloudletInfo {
+        let pulse = self.pulse();
+        CloudletInfo {
+            uuid: Some(self.id),
+            name: Some(self.name.clone()),
+            endpoint: self.endpoint.clone(),
+            locations: Some(self.locations.clone()),
+            local_networks: None,
+            accepted_clients: Some(self.accepted_clients.clone()),
+            rejected_clients: Some(self.rejected_clients.clone()),
+            resources: pulse.resources,
+            labels: self.labels.clone(),
+            draining: self.draining,
+            last_update: (self.origin == Origin::Reported).then_some(pulse.heard.date),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn everyone() -> Vec<Network> {
+    let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    any.into_iter().map(|address| Network::from(ipnet::IpNet::new_assert(address, 0))).collect()
+}
+
+/// A digest of what a cloudlet declares, load and time left out.
+fn declared(info: &CloudletInfo, origin: Origin) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let CloudletInfo { uuid, name, endpoint, locations, .. } = info;
+    (uuid, name, endpoint, origin == Origin::Configured).hash(&mut hasher);
+    for location in locations.iter().flatten() {
+        (location.lat().to_bits(), location.lon().to_bits()).hash(&mut hasher);
+    }
+    (locations.is_some(), &info.local_networks, &info.accepted_clients, &info.rejected_clients).hash(&mut hasher);
+    (&info.labels, info.draining).hash(&mut hasher);
+    hasher.finish()
+}

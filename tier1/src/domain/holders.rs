@@ -1,0 +1,131 @@
+//! Which cloudlets hold a client's deployment, so that it is found again.
+
+use moka::{ops::compute::Op, sync::Cache};
+use sinfonia_wire::{ApplicationId, CloudletId, PublicKey};
+use std::time::Duration;
+
+/// Deployments remembered at most, and for how long after they were last asked for.
+const CAPACITY: u64 = 1_000_000;
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Cloudlets remembered for one deployment.
+const CLOUDLETS: usize = 16;
+
+/// One client's deployment of one application.
+pub type Deployment = (ApplicationId, PublicKey);
+
+/// Cloudlets by deployment. When full, what was used least goes.
+#[derive(Debug)]
+pub struct Holders(Cache<Deployment, Holding>);
+
+/// The cloudlets of one deployment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// To be asked first: they hold it, or are being asked to.
+    pub chosen: Vec<CloudletId>,
+    /// May hold it, because they did not answer clearly.
+    pub doubtful: Vec<CloudletId>,
+}
+
+/// What came of asking for a deployment.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Hold it now, best first.
+    pub holding: Vec<CloudletId>,
+    /// Surely do not.
+    pub without: Vec<CloudletId>,
+    /// May or may not.
+    pub doubtful: Vec<CloudletId>,
+}
+
+impl Default for Holders {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(CAPACITY).time_to_idle(FORGOTTEN_AFTER).build())
+    }
+}
+
+impl Holders {
+    /// What is known about a deployment.
+    #[must_use]
+    pub fn get(&self, deployment: &Deployment) -> Holding {
+        self.0.get(deployment).unwrap_or_default()
+    }
+
+    /// Chooses cloudlets unless some are chosen already, and returns the chosen ones: of requests at the same time, all
+    /// go where the first one goes.
+    #[must_use]
+    pub fn claim(&self, deployment: Deployment, cloudlets: Vec<CloudletId>) -> Vec<CloudletId> {
+        let entry = self.0.entry(deployment).and_upsert_with(|known| {
+            let mut holding = known.map(moka::Entry::into_value).unwrap_or_default();
+            if holding.chosen.is_empty() {
+                holding.chosen = cloudlets;
+            }
+            holding
+        });
+        entry.into_value().chosen
+    }
+
+    /// Takes note of what came of asking.
+    pub fn settle(&self, deployment: Deployment, outcome: &Outcome) {
+        self.change(deployment, |known| {
+            let Outcome { holding, without, doubtful } = outcome;
+            let others = |all: &[CloudletId], but: &[&[CloudletId]]| -> Vec<CloudletId> {
+                all.iter().filter(|id| !but.iter().any(|list| list.contains(id))).copied().collect()
+            };
+            let mut chosen = holding.clone();
+            chosen.extend(others(&known.chosen, &[holding, without, doubtful]));
+            let mut unclear = others(doubtful, &[]);
+            unclear.extend(others(&known.doubtful, &[holding, without, doubtful]));
+            Holding { chosen, doubtful: unclear }
+        });
+    }
+
+    fn change(&self, deployment: Deployment, change: impl FnOnce(Holding) -> Holding) {
+        let _ = self.0.entry(deployment).and_compute_with(|known| {
+            let mut holding = change(known.map(moka::Entry::into_value).unwrap_or_default());
+            holding.chosen.truncate(CLOUDLETS);
+            holding.doubtful.truncate(CLOUDLETS);
+            if holding == Holding::default() { Op::Remove } else { Op::Put(holding) }
+        });
+    }
+}
+
+impl Holding {
+    /// Everyone who may hold it.
+    pub fn all(&self) -> impl Iterator<Item = CloudletId> {
+        self.chosen.iter().chain(&self.doubtful).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deployment() -> Deployment {
+        (ApplicationId::HELLOWORLD, PublicKey::from([7; 32]))
+    }
+
+    #[test]
+    fn the_first_claim_wins() {
+        let (holders, [a, b]) = (Holders::default(), [(); 2].map(|()| CloudletId::random()));
+        assert_eq!(holders.claim(deployment(), vec![a]), [a]);
+        assert_eq!(holders.claim(deployment(), vec![b]), [a]);
+        let other = (ApplicationId::HELLOWORLD, PublicKey::from([8; 32]));
+        assert_eq!(holders.claim(other, vec![b]), [b]);
+    }
+
+    #[test]
+    fn outcomes_move_cloudlets() {
+        let (holders, [a, b, c, d]) = (Holders::default(), [(); 4].map(|()| CloudletId::random()));
+        let settle = |holding: &[_], without: &[_], doubtful: &[_]| {
+            let [holding, without, doubtful] = [holding, without, doubtful].map(<[_]>::to_vec);
+            holders.settle(deployment(), &Outcome { holding, without, doubtful });
+            holders.get(&deployment())
+        };
+        let _ = holders.claim(deployment(), vec![a, b]);
+        assert_eq!(settle(&[b], &[], &[a]), Holding { chosen: vec![b], doubtful: vec![a] });
+        assert_eq!(settle(&[c], &[], &[]), Holding { chosen: vec![c, b], doubtful: vec![a] });
+        assert_eq!(settle(&[a], &[c], &[d]), Holding { chosen: vec![a, b], doubtful: vec![d] });
+        assert_eq!(settle(&[], &[a, b, d], &[]), Holding::default());
+        assert_eq!(holders.claim(deployment(), vec![d]), [d]);
+    }
+}

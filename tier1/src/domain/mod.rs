@@ -1,0 +1,16 @@
+//! Decisions without I/O: what a cloudlet is, which ones suit a client, and in which order they are asked.
+
+pub mod addresses;
+pub mod cloudlet;
+pub mod gather;
+pub mod geo;
+pub mod holders;
+pub mod interleave;
+pub mod matching;
+pub mod networks;
+pub mod snapshot;
+
+pub use cloudlet::{Cloudlet, Origin, Registration};
+pub use holders::Holders;
+pub use matching::{Chain, Client, MatcherKind};
+pub use snapshot::Snapshot;
