@@ -1,0 +1,196 @@
+//! The command line program: deploys, waits for the tunnel, runs the application, leaves nothing behind.
+
+pub(crate) mod args;
+mod export;
+mod progress;
+pub(crate) mod signals;
+pub(crate) mod status;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use nix::sys::signal::SigSet;
+use sinfonia_tier3::nearby::{self, BROWSE_LIMIT};
+use sinfonia_tier3::{Command, Config, Deployments, Error, Exit, Tier3, Tunnel};
+use tracing::Instrument as _;
+use url::Url;
+
+use args::{Invocation, Task};
+use progress::Progress;
+use signals::{Signals, Terminal};
+
+/// Why the program ends before the application did.
+enum Early {
+    Failed(Error),
+    Interrupted(i32),
+    /// Said already.
+    Status(u8),
+}
+
+impl From<Error> for Early {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Does what the command line asks; the exit status.
+pub(crate) async fn run(invocation: Invocation, caught: SigSet) -> anyhow::Result<u8> {
+    let mut signals = Signals::open(&caught).context("cannot take charge of signals")?;
+    let result = match &invocation.task {
+        Task::Run(words) => application(&invocation, words, &mut signals).await,
+        Task::ConfigDebug => {
+            export(&invocation, &mut signals, |config| {
+                export::write_files(Path::new("."), config).map_err(|error| error.to_string())
+            })
+            .await
+        }
+        Task::Qr(style, packages) => {
+            export(&invocation, &mut signals, |config| {
+                let picture = export::qr_code(config, packages, *style)?;
+                writeln!(io::stdout(), "{}", *picture).map_err(|error| error.to_string())
+            })
+            .await
+        }
+    };
+    Ok(match result {
+        Ok(status) | Err(Early::Status(status)) => status,
+        Err(Early::Interrupted(number)) => status::of_signal(number),
+        Err(Early::Failed(error)) => {
+            report(&error.to_string(), error.advice());
+            status::of_error(&error)
+        }
+    })
+}
+
+async fn application(invocation: &Invocation, words: &[OsString], signals: &mut Signals) -> Result<u8, Early> {
+    let begun = Instant::now();
+    let client = client(invocation, signals).await?;
+    let tunnel = connect(&client, invocation, signals, begun).await?;
+    let terminal = Terminal::in_foreground();
+    let result = supervise(&tunnel, words, signals).instrument(tracing::info_span!("run")).await;
+    if let Some(terminal) = terminal {
+        terminal.reclaim();
+    }
+    // Whoever waits for the release can be told not to.
+    tokio::select! {
+        () = tunnel.close() => {}
+        _ = signals.next() => {}
+    }
+    let exit = result?;
+    if exit == Exit::HelperLost {
+        report("the application's namespace ended under it", Some("Was its helper process killed?"));
+    }
+    Ok(status::of_exit(exit))
+}
+
+/// Starts the application and passes on what is meant for it until it ends.
+async fn supervise(tunnel: &Tunnel, words: &[OsString], signals: &mut Signals) -> Result<Exit, Error> {
+    let (program, args) =
+        words.split_first().map_or_else(Default::default, |(first, rest)| (first.clone(), rest.to_vec()));
+    tunnel.start(Command { program, args, ..Command::default() }).await?;
+    let exited = tunnel.namespace().exited();
+    tokio::pin!(exited);
+    loop {
+        tokio::select! {
+            exit = &mut exited => return Ok(exit),
+            signal = signals.next() => if !signal.from_terminal {
+                tunnel.namespace().signal(signal.number);
+            },
+        }
+    }
+}
+
+async fn connect(
+    client: &Tier3,
+    invocation: &Invocation,
+    signals: &mut Signals,
+    begun: Instant,
+) -> Result<Tunnel, Early> {
+    let deploying = client.deploy();
+    let progress = Progress::start(format!("deploying {}", invocation.application));
+    let prepared = async {
+        let namespace = client.namespace().await?;
+        Ok((namespace, deploying.await?))
+    };
+    let (namespace, deployments) = interruptible(prepared, signals).await?;
+    progress.now("waiting for the tunnel".into());
+    let lease = deployments.lease();
+    let connected = interruptible(deployments.connect_in(namespace), signals).await;
+    if let Err(Early::Interrupted(_)) = &connected {
+        lease.end_if_wanted().await;
+    }
+    let tunnel = connected?;
+    let name = tunnel.deployment().deployment_name.as_ref().map(|name| format!(" to {name}"));
+    progress.finish(&format!("tunnel{} up in {} ms", name.unwrap_or_default(), begun.elapsed().as_millis()));
+    Ok(tunnel)
+}
+
+/// Deploys, and does something with the tunnel's description instead of using it.
+async fn export(
+    invocation: &Invocation,
+    signals: &mut Signals,
+    write: impl FnOnce(&Config) -> Result<(), String>,
+) -> Result<u8, Early> {
+    let client = client(invocation, signals).await?;
+    let deploying = client.deploy();
+    let progress = Progress::start(format!("deploying {}", invocation.application));
+    let deployments: Deployments = interruptible(deploying, signals).await?;
+    drop(progress);
+    let config = deployments.config()?;
+    match write(&config) {
+        Ok(()) => Ok(0),
+        Err(reason) => {
+            report(&format!("cannot write {reason}"), Some("Go to a folder that you may write to, with space left."));
+            Err(Early::Status(status::CANNOT_WRITE))
+        }
+    }
+}
+
+async fn client(invocation: &Invocation, signals: &mut Signals) -> Result<Tier3, Early> {
+    let url = server(invocation, signals).await?;
+    Ok(Tier3::builder(url, invocation.application)
+        .location(invocation.location)
+        .results(invocation.results)
+        .release(invocation.release)
+        .handshake_limit(invocation.handshake_limit)
+        .build()?)
+}
+
+/// Whom to ask: with zeroconf a tier2 nearby, else what the command line says.
+async fn server(invocation: &Invocation, signals: &mut Signals) -> Result<Url, Early> {
+    let mut reason = "none announced itself on the local network".to_owned();
+    if invocation.zeroconf {
+        let _progress = Progress::start("looking for a cloudlet nearby".into());
+        let found = interruptible(async { Ok(nearby::find_cloudlet(BROWSE_LIMIT).await) }, signals).await?;
+        match found {
+            Ok(Some(url)) => return Ok(url),
+            Ok(None) => {}
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    invocation.url.clone().ok_or_else(|| {
+        let advice = "Start a tier2 with --zeroconf on this network, or give the URL of a tier1.";
+        report(&format!("found no cloudlet: {reason}"), Some(advice));
+        Early::Status(status::NO_CLOUDLET)
+    })
+}
+
+/// The result of some work, unless a signal comes first.
+async fn interruptible<T>(work: impl Future<Output = Result<T, Error>>, signals: &mut Signals) -> Result<T, Early> {
+    tokio::select! {
+        result = work => Ok(result?),
+        signal = signals.next() => Err(Early::Interrupted(signal.number)),
+    }
+}
+
+/// One sentence about what failed, one about what to do.
+fn report(failure: &str, advice: Option<&str>) {
+    let end = if failure.ends_with('.') { "" } else { "." };
+    eprintln!("sinfonia-tier3: {failure}{end}");
+    if let Some(advice) = advice {
+        eprintln!("{advice}");
+    }
+}

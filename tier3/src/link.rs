@@ -1,0 +1,90 @@
+//! One complete tunnel to one deployment.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sinfonia_tunnel::{Binding, CLIENT_KEEPALIVE, Config, Device, Namespace, NamespaceError, Peer, mtu_towards};
+use sinfonia_wire::CloudletDeployment;
+
+use crate::error::TunnelError;
+use crate::keys::ClaimedKey;
+use crate::{Error, Tier3, names};
+
+/// A tunnel that works, and where it ends.
+pub(crate) struct Link {
+    pub(crate) namespace: Namespace,
+    pub(crate) device: Device,
+    pub(crate) endpoint: SocketAddr,
+    pub(crate) handshake_time: Duration,
+}
+
+/// Why there is none.
+pub(crate) enum Failure {
+    /// No other deployment would fare better.
+    Fatal(NamespaceError),
+    /// Another deployment may fare better.
+    Tunnel(TunnelError),
+}
+
+impl<E: Into<TunnelError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Tunnel(error.into())
+    }
+}
+
+/// A complete tunnel to one deployment.
+pub(crate) async fn attempt(
+    client: &Tier3,
+    key: &ClaimedKey,
+    deployment: &CloudletDeployment,
+    namespace: Option<Namespace>,
+) -> Result<Link, Failure> {
+    let config = config(deployment, key)?;
+    let endpoint = resolve(&config).await?;
+    let namespace = match namespace {
+        Some(namespace) => namespace,
+        None => client.namespace().await.map_err(fatal)?,
+    };
+    let mtu = mtu_towards(endpoint);
+    let device = Device::start(config.private_key().clone(), Binding::Client(endpoint))?;
+    let tun = namespace.take_tun().ok_or(Failure::Fatal(NamespaceError::HelperLost))?;
+    let link = device.add_link(tun, mtu)?;
+    device.add_peer(Peer {
+        public_key: config.peer(),
+        link,
+        allowed_ips: config.allowed_ips().to_vec(),
+        endpoint: Some(endpoint),
+        keepalive: Some(CLIENT_KEEPALIVE),
+    });
+    let (peer, plan) = (config.peer(), config.plan(mtu));
+    let (configured, shaken) =
+        tokio::join!(namespace.configure(&plan), device.handshake(&peer, client.handshake_limit));
+    configured.map_err(Failure::Fatal)?;
+    Ok(Link { handshake_time: shaken?, namespace, device, endpoint })
+}
+
+fn fatal(error: Error) -> Failure {
+    match error {
+        Error::Namespace(error) => Failure::Fatal(error),
+        _ => Failure::Fatal(NamespaceError::HelperLost),
+    }
+}
+
+/// The tunnel as the cloudlet described it.
+pub(crate) fn config(deployment: &CloudletDeployment, key: &ClaimedKey) -> Result<Config, TunnelError> {
+    if deployment.application_key != key.public_key() {
+        tracing::debug!("the cloudlet answered for another client's key");
+    }
+    Ok(Config::new(deployment.tunnel_config.clone(), key.private_key().clone())?)
+}
+
+async fn resolve(config: &Config) -> Result<SocketAddr, TunnelError> {
+    let endpoint = config.endpoint();
+    if let Some(address) = endpoint.socket_addr() {
+        return Ok(address);
+    }
+    let failed = |reason: String| TunnelError::Endpoint { endpoint: endpoint.to_string(), reason };
+    let found = names::lookup(&endpoint.host().to_string(), endpoint.port()).await;
+    let addresses = found.map_err(|error| failed(error.to_string()))?;
+    addresses.first().copied().ok_or_else(|| failed("its name has no address".into()))
+}
