@@ -17,8 +17,8 @@ pids=()
 main() {
     prepare
     start tier1 --port "$port1" --recipes RECIPES --allow-local-endpoints
-    start tier2 --port "$port2" --recipes RECIPES --driver local --state-directory "$run/state" \
-        --tier1-url "$tier1" --tier2-url "$tier2"
+    start tier2 --port "$port2" --tunnel-port 0 --recipes RECIPES --driver local \
+        --state-directory "$run/state" --tier1-url "$tier1" --tier2-url "$tier2"
     await "tier1 to be ready" fetch "$tier1/readyz"
     await "the cloudlet to be ready" fetch "$tier2/readyz"
     await "the cloudlet to report to tier1" cloudlet
@@ -97,7 +97,8 @@ await() {
     done
 }
 
-fetch() { busybox wget -q -T 2 -O - "$1"; }
+# BusyBox has a time limit of its own, which crashes in Debian 12.
+fetch() { timeout 2 busybox wget -q -O - "$1"; }
 
 # The endpoint of the cloudlet that tier1 knows.
 cloudlet() { fetch "$tier1/api/v1/cloudlets/" | grep -o "$tier2/[^\"]*"; }
