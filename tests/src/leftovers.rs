@@ -19,17 +19,25 @@ pub(crate) fn remember(world: &Path, group: u32) {
 
 /// The processes that are left of a group, by number and name.
 pub(crate) fn processes(groups: &[u32]) -> Vec<(u32, String)> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        if let Some(stat) = Stat::of(pid)
-            && groups.contains(&stat.group)
-            && !matches!(stat.state, 'Z' | 'X')
-        {
-            found.push((pid, stat.name));
-        }
-    }
-    found
+    let of_group = living().filter(|(_, stat)| groups.contains(&stat.group));
+    of_group.map(|(pid, stat)| (pid, stat.name)).collect()
+}
+
+/// The living processes that a process has started.
+pub fn children(parent: u32) -> Vec<u32> {
+    living().filter(|(_, stat)| stat.parent == parent).map(|(pid, _)| pid).collect()
+}
+
+/// The living processes in a network namespace, given as `/proc/<pid>/ns/net` links to it.
+pub fn processes_in(network: &Path) -> Vec<u32> {
+    let is_in = |pid: &u32| fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|link| link == network);
+    living().map(|(pid, _)| pid).filter(is_in).collect()
+}
+
+fn living() -> impl Iterator<Item = (u32, Stat)> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| Some((pid, Stat::of(pid)?))).filter(|(_, stat)| !matches!(stat.state, 'Z' | 'X'))
 }
 
 /// Ends what earlier runs of this user left when they were killed.
@@ -71,6 +79,7 @@ fn start_time(pid: u32) -> Option<u64> {
 struct Stat {
     name: String,
     state: char,
+    parent: u32,
     group: u32,
     start: u64,
 }
@@ -83,6 +92,7 @@ impl Stat {
         Some(Self {
             name: name.to_owned(),
             state: fields.first()?.chars().next()?,
+            parent: fields.get(1)?.parse().ok()?,
             group: fields.get(2)?.parse().ok()?,
             start: fields.get(19)?.parse().ok()?,
         })

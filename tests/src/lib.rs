@@ -6,6 +6,7 @@ mod process;
 mod relay;
 mod world;
 
+pub use leftovers::{children, processes_in};
 pub use process::{Finished, Running, eventually};
 pub use relay::Relay;
 pub use world::{World, free_udp_port, program};

@@ -27,6 +27,7 @@ pub fn program(name: &str) -> PathBuf {
 pub struct World {
     directory: tempfile::TempDir,
     groups: Mutex<Vec<u32>>,
+    environment: Mutex<Vec<(String, String)>>,
 }
 
 impl World {
@@ -38,7 +39,7 @@ impl World {
         let prefix = format!("{}{}-", leftovers::PREFIX, std::process::id());
         let directory = tempfile::Builder::new().prefix(&prefix).tempdir_in(temporary).unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let world = Self { directory, groups: Mutex::default() };
+        let world = Self { directory, groups: Mutex::default(), environment: Mutex::default() };
         fs::create_dir(world.path("recipes")).unwrap();
         world
     }
@@ -68,6 +69,11 @@ impl World {
         self.add_recipe(&local_recipe(&serde_json::json!(["sh", "-c", script]).to_string()))
     }
 
+    /// Sets an environment variable for what is started here from now on.
+    pub fn set(&self, variable: &str, value: &str) {
+        self.environment.lock().unwrap().push((variable.to_owned(), value.to_owned()));
+    }
+
     /// Starts any command in this world, with its home and temporary directory here.
     pub fn start(&self, command: Command) -> Running {
         let running = Running::start(self.at_home(command));
@@ -83,6 +89,7 @@ impl World {
         for variable in ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"] {
             command.env_remove(variable);
         }
+        command.envs(self.environment.lock().unwrap().iter().cloned());
         command.env("HOME", home).env("TMPDIR", self.directory.path()).stdin(Stdio::null());
         command
     }
@@ -90,17 +97,17 @@ impl World {
     /// Starts tier1 on a free port with this world's recipes; more options may follow.
     pub fn tier1(&self, options: &[&str]) -> Running {
         let mut command = Command::new(program("sinfonia-tier1"));
-        command.args(["--port", "0", "--allow-local-endpoints", "--recipes"]).arg(self.path("recipes"));
+        command.args(["--allow-local-endpoints", "--recipes"]).arg(self.path("recipes"));
+        any_port(&mut command, "--port", options);
         self.start_with(command, options)
     }
 
     /// Starts a cloudlet with the local driver on free ports and a state directory of this name.
     pub fn tier2(&self, state: &str, options: &[&str]) -> Running {
         let mut command = Command::new(program("sinfonia-tier2"));
-        command.args(["--driver", "local", "--port", "0"]);
-        if !options.contains(&"--tunnel-port") {
-            command.args(["--tunnel-port", "0"]);
-        }
+        command.args(["--driver", "local"]);
+        any_port(&mut command, "--port", options);
+        any_port(&mut command, "--tunnel-port", options);
         command.arg("--recipes").arg(self.path("recipes")).arg("--state-directory").arg(self.path(state));
         self.start_with(command, options)
     }
@@ -148,6 +155,13 @@ impl Drop for World {
 /// A UDP port of loopback that was free a moment ago, for programs that must keep theirs across a restart.
 pub fn free_udp_port() -> SocketAddr {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// A free port, unless the options name one.
+fn any_port(command: &mut Command, name: &str, options: &[&str]) {
+    if !options.contains(&name) {
+        command.args([name, "0"]);
+    }
 }
 
 fn local_recipe(command: &str) -> String {
