@@ -88,42 +88,40 @@ impl Zone {
             edns.set_max_payload(MAX_PAYLOAD);
             reply.set_edns(edns);
         }
-        reply.metadata.response_code = match self.resolve(message) {
-            Ok((query, answers)) => {
+        match only_query(message) {
+            Err(code) => reply.metadata.response_code = code,
+            Ok(query) => {
                 reply.metadata.authoritative = true;
                 reply.add_query(query.clone());
-                reply.add_answers(answers);
-                ResponseCode::NoError
+                if self.names.contains(query.name()) {
+                    reply.add_answers(self.records(query));
+                } else {
+                    reply.metadata.response_code = ResponseCode::NXDomain;
+                }
             }
-            Err((query, code)) => {
-                reply.metadata.authoritative = code == ResponseCode::NXDomain;
-                reply.add_queries(query.cloned());
-                code
-            }
-        };
+        }
         reply
     }
 
-    fn resolve<'m>(&self, message: &'m Message) -> Result<(&'m Query, Vec<Record>), (Option<&'m Query>, ResponseCode)> {
-        if message.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
-            return Err((None, ResponseCode::BADVERS));
-        }
-        if message.metadata.op_code != OpCode::Query {
-            return Err((None, ResponseCode::NotImp));
-        }
-        let [query] = message.queries.as_slice() else {
-            return Err((None, ResponseCode::FormErr));
-        };
-        if !matches!(query.query_class(), DNSClass::IN | DNSClass::ANY) {
-            return Err((Some(query), ResponseCode::Refused));
-        }
-        if !self.names.contains(query.name()) {
-            return Err((Some(query), ResponseCode::NXDomain));
-        }
-        let record = |data| Record::from_rdata(query.name().clone(), TTL, data);
+    fn records(&self, query: &Query) -> impl Iterator<Item = Record> {
         let wants = |kind| query.query_type() == kind || query.query_type() == RecordType::ANY;
         let v4 = self.v4.filter(|_| wants(RecordType::A)).map(|v4| RData::A(A(v4)));
         let v6 = self.v6.filter(|_| wants(RecordType::AAAA)).map(|v6| RData::AAAA(AAAA(v6)));
-        Ok((query, v4.into_iter().chain(v6).map(record).collect()))
+        v4.into_iter().chain(v6).map(|data| Record::from_rdata(query.name().clone(), TTL, data))
+    }
+}
+
+/// What a plain query asks, or the code that says why a message is none.
+fn only_query(message: &Message) -> Result<&Query, ResponseCode> {
+    if message.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
+        return Err(ResponseCode::BADVERS);
+    }
+    if message.metadata.op_code != OpCode::Query {
+        return Err(ResponseCode::NotImp);
+    }
+    match message.queries.as_slice() {
+        [query] if matches!(query.query_class(), DNSClass::IN | DNSClass::ANY) => Ok(query),
+        [_] => Err(ResponseCode::Refused),
+        _ => Err(ResponseCode::FormErr),
     }
 }

@@ -33,7 +33,7 @@ mod tests {
         let mut taken = HashSet::new();
         for _ in 0..500 {
             let name = unused_name(&mut rng, |name| taken.contains(name));
-            assert_eq!(name.to_string().split('-').count(), 2, "{name}");
+            assert_eq!(name.as_str().split('-').count(), 2, "{name}");
             assert!(taken.insert(name));
         }
     }
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn when_every_plain_name_is_taken_a_number_is_appended() {
         let mut rng = StdRng::seed_from_u64(1);
-        let name = unused_name(&mut rng, |name| name.to_string().split('-').count() == 2);
-        assert!(name.to_string().ends_with("-64"), "{name}");
+        let name = unused_name(&mut rng, |name| name.as_str().split('-').count() == 2);
+        assert!(name.as_str().ends_with("-64"), "{name}");
     }
 }

@@ -28,13 +28,6 @@ mod handle;
 mod saver;
 mod worker;
 
-#[cfg(test)]
-mod fake;
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod tests;
-
 pub use handle::{Deployment, Failure, Outcome};
 
 use saver::Saver;

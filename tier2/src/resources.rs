@@ -77,8 +77,9 @@ fn between(previous: Option<&Sample>, now: &Sample) -> Resources {
     let Some(previous) = previous else { return resources };
     if let (Some((busy_then, total_then)), Some((busy, total))) = (previous.cpu, now.cpu) {
         // The idle counter of a processor that went off line may run backwards.
-        let share = ratio(busy.saturating_sub(busy_then), total.saturating_sub(total_then));
-        put(Resources::CPU_RATIO, share.min(1.0));
+        let (busy, total) = (busy.saturating_sub(busy_then), total.saturating_sub(total_then));
+        let share = ratio(busy.min(total), total);
+        put(Resources::CPU_RATIO, share);
     }
     let seconds = now.at - previous.at;
     if let (Some(then), Some(now), true) = (&previous.network, &now.network, seconds > 0.0) {

@@ -84,7 +84,8 @@ fn edns_is_answered_in_kind_and_newer_versions_are_named_bad() {
     assert_eq!(answer.edns.unwrap().max_payload(), MAX_PAYLOAD);
     message.edns.as_mut().unwrap().set_version(1);
     let answer = ask(&zone(&[V4]), &message);
-    assert_eq!(answer.metadata.response_code, ResponseCode::BADVERS);
+    // TSIG's BADSIG has the same number.
+    assert_eq!(u16::from(answer.metadata.response_code), u16::from(ResponseCode::BADVERS));
     assert_eq!(answer.edns.unwrap().version(), 0);
 }
 

@@ -8,6 +8,7 @@ use sinfonia_tunnel::{
     BoxOptions, Command, DEFAULT_MTU, Exit, Namespace, NamespaceError, NamespaceOptions, NetworkPlan, Peer, Stdio, Step,
 };
 use sinfonia_wire::LocalRecipe;
+use tokio::sync::oneshot;
 
 use super::{Local, SERVICE_V4, SERVICE_V6, addresses, instance::Instance, output, readiness, resolver};
 use crate::{
@@ -15,6 +16,9 @@ use crate::{
     dns::Zone,
     driver::{InstallError, Installed},
 };
+
+/// How long the last output of a command that has ended is waited for.
+const OUTPUT_LIMIT: Duration = Duration::from_millis(200);
 
 /// How long a client that was here before is called when its deployment is made again.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -36,18 +40,25 @@ pub(super) async fn install(local: Arc<Local>, plan: Arc<Plan>, progress: Progre
     let zone = Zone::new(recipe.service(), &plan.name, &service);
     resolver::start(&instance, zone, &local.tunnel.resolvers).await?;
 
+    let (follower, output_ended) = oneshot::channel::<()>();
     if let Some(pipe) = namespace.take_output() {
-        instance.spawn(output::follow(pipe, plan.name.clone(), progress.clone()));
+        let following = output::follow(pipe, plan.name.clone(), progress.clone());
+        instance.spawn(async move {
+            following.await;
+            drop(follower);
+        });
     }
     progress.step("starting the command");
     namespace.spawn(command(&local, recipe)).await.map_err(not_started)?;
     let address = service.first().map(|address| SocketAddr::new(*address, recipe.port()));
     if let Some(address) = address {
-        let exited = namespace.exited().map(|exit| describe(exit));
+        let exited = namespace.exited().map(describe);
         tokio::select! {
             biased;
             result = readiness::answers(namespace, address, &progress, local.start_limit) => result?,
             status = exited => {
+                // What it wrote last may still be in the pipe.
+                let _ = tokio::time::timeout(OUTPUT_LIMIT, output_ended).await;
                 return Err(InstallError::Exited { status, output: quoted_output(&progress) });
             }
         }
