@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::process::signal;
 
@@ -62,7 +62,7 @@ fn owner(rest: &str) -> Option<u32> {
     rest.split('-').next()?.parse().ok()
 }
 
-fn recorded(world: &PathBuf) -> Vec<(u32, u64)> {
+fn recorded(world: &Path) -> Vec<(u32, u64)> {
     let text = fs::read_to_string(world.join(GROUPS)).unwrap_or_default();
     let pair = |line: &str| {
         let (group, start) = line.split_once(' ')?;

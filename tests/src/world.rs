@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, Once};
 
@@ -12,15 +12,15 @@ use uuid::Uuid;
 use crate::leftovers;
 use crate::process::{Running, eventually, signal};
 
-/// The path of one of our programs: `SINFONIA_BIN_DIR`, or where cargo put them.
+/// The path of one of our programs: in `SINFONIA_BIN_DIR`, or where cargo put them, which is above a test and beside
+/// the bench.
 pub fn program(name: &str) -> PathBuf {
-    let directory = std::env::var_os("SINFONIA_BIN_DIR").map_or_else(
-        || std::env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_owned(),
-        PathBuf::from,
-    );
-    let path = directory.join(name);
-    assert!(path.exists(), "{} is missing: `make e2e` builds it first", path.display());
-    path
+    let given = std::env::var_os("SINFONIA_BIN_DIR").map(PathBuf::from);
+    let own = std::env::current_exe().unwrap();
+    let directories =
+        given.map_or_else(|| own.ancestors().skip(1).take(2).map(PathBuf::from).collect(), |one| vec![one]);
+    let mut paths = directories.iter().map(|directory| directory.join(name));
+    paths.find(|path| path.exists()).unwrap_or_else(|| panic!("{name} is missing in {directories:?}: build it first"))
 }
 
 /// One test's own directory and processes.
