@@ -36,8 +36,7 @@ e2e: ## Run the end-to-end tests, as an ordinary user and as root
 
 bench: ## Measure and print figures (NAME=<figure> for one)
 	@scripts/setup.sh test
-	cargo build --locked --release
-	cargo run --locked --release -p sinfonia-bench -- $(NAME)
+	scripts/bench.sh $(NAME)
 
 clean: ## Remove what was built
 	cargo clean

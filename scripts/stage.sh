@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Copies the built programs and the reference client to where every user can read them.
+#   scripts/stage.sh DIRECTORY debug|release
+# The directory then holds bin/ and reference-client/.
+set -euo pipefail
+
+stage=$1
+built=${CARGO_TARGET_DIR:-target}/$2
+
+chmod 755 "$stage"
+mkdir "$stage/bin"
+cp "$built"/sinfonia-tier{1,2,3} "$stage/bin/"
+# With the times of the files, which say whether Python's compiled ones are up to date.
+cp -a "${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/reference-client/." "$stage/reference-client"
+sed -i "1s|^#!.*|#!$stage/reference-client/bin/python3|" \
+    "$stage"/reference-client/bin/{sinfonia-tier3,wireguard4netns,wg-py}
+chmod -R a+rX "$stage"
