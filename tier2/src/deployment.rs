@@ -19,6 +19,19 @@ pub struct DeploymentId {
     pub key: PublicKey,
 }
 
+impl DeploymentId {
+    /// A number that spreads clients over a pool, each at a place of its own: keys are as good as random.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        let application = self.application.uuid().as_u64_pair();
+        self.key
+            .as_bytes()
+            .chunks_exact(8)
+            .filter_map(|chunk| chunk.try_into().ok().map(u64::from_be_bytes))
+            .fold(application.0 ^ application.1, |seed, part| seed.rotate_left(7) ^ part)
+    }
+}
+
 impl fmt::Display for DeploymentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.application, self.key.url_safe())

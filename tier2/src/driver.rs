@@ -3,7 +3,10 @@
 //! The registry decides when something is to be done; a driver does it. The local driver keeps backends as child
 //! processes of this one, a cluster's driver keeps them as objects of the cluster.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -11,7 +14,7 @@ use sinfonia_wire::{PublicKey, Recipe, TunnelEndpoint};
 use thiserror::Error;
 
 use crate::{
-    deployment::{Plan, Progress},
+    deployment::{DeploymentId, Plan, Progress},
     lifecycle::Activity,
 };
 
@@ -39,6 +42,14 @@ pub trait Driver: Send + Sync {
 
     /// When the client was last heard in its tunnel.
     fn activity(&self, key: &PublicKey) -> Activity;
+
+    /// Where the client's packets come from, as far as this process should remember it.
+    fn endpoint(&self, _id: &DeploymentId) -> Option<SocketAddr> {
+        None
+    }
+
+    /// Where a client of before a restart may still be, to be called when its peer is made.
+    fn expect(&self, _id: DeploymentId, _endpoint: SocketAddr) {}
 
     /// What clients must know to reach this cloudlet.
     fn tunnel(&self) -> &Tunnel;

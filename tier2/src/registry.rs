@@ -105,6 +105,9 @@ impl Registry {
             && !table.name_taken(&record.name)
             && !table.deployments.contains_key(&record.id());
         if usable {
+            if let Some(endpoint) = record.endpoint {
+                self.0.parts.driver.expect(record.id(), endpoint);
+            }
             let plan = Plan {
                 id: record.id(),
                 name: record.name.clone(),
@@ -169,6 +172,11 @@ impl Registry {
         self.0.saver.request();
     }
 
+    /// Writes down what has changed by itself: where clients are.
+    pub fn remember(&self) {
+        self.0.saver.request();
+    }
+
     /// How many deployments are in each state.
     #[must_use]
     pub fn census(&self) -> BTreeMap<&'static str, u64> {
@@ -206,7 +214,7 @@ impl Registry {
         if table.deployments.len() >= parts.max_deployments {
             return Err(CreateError::Full(parts.max_deployments));
         }
-        let addresses = parts.pool.allocate(&table.addresses_taken(), seed(&id))?;
+        let addresses = parts.pool.allocate(&table.addresses_taken(), id.seed())?;
         let now = parts.clock.now();
         let plan = Plan {
             id,
@@ -247,7 +255,8 @@ impl Shared {
     fn records(&self) -> Vec<Record> {
         let table = self.table();
         let staying = table.deployments.values().filter(|d| d.state() != State::Expired);
-        staying.map(|d| Record::of(d.plan(), d.lease_end())).collect()
+        let endpoint = |d: &Deployment| self.parts.driver.endpoint(&d.plan().id);
+        staying.map(|d| Record::of(d.plan(), d.lease_end(), endpoint(d))).collect()
     }
 
     /// The end of a deployment: its name and addresses are free again.
@@ -278,16 +287,6 @@ impl Table {
     fn name_taken(&self, name: &DeploymentName) -> bool {
         self.deployments.values().any(|deployment| deployment.plan().name == *name)
     }
-}
-
-/// Spreads clients over the pool, each at a place of its own: keys are as good as random.
-fn seed(id: &DeploymentId) -> u64 {
-    let application = id.application.uuid().as_u64_pair();
-    id.key
-        .as_bytes()
-        .chunks_exact(8)
-        .filter_map(|chunk| chunk.try_into().ok().map(u64::from_be_bytes))
-        .fold(application.0 ^ application.1, |seed, part| seed.rotate_left(7) ^ part)
 }
 
 /// `Created` is told in whole seconds.

@@ -5,7 +5,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -53,12 +53,15 @@ pub struct Record {
     /// When its lease ends.
     #[serde(with = "time::serde::rfc3339")]
     pub lease_end: OffsetDateTime,
+    /// Where the client's packets came from, so that it can be called after a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<SocketAddr>,
 }
 
 impl Record {
     /// What is to be remembered of this plan.
     #[must_use]
-    pub fn of(plan: &Plan, lease_end: OffsetDateTime) -> Self {
+    pub fn of(plan: &Plan, lease_end: OffsetDateTime, endpoint: Option<SocketAddr>) -> Self {
         Self {
             application: plan.id.application,
             key: plan.id.key,
@@ -66,6 +69,7 @@ impl Record {
             addresses: plan.addresses.clone(),
             created: plan.created,
             lease_end,
+            endpoint,
         }
     }
 

@@ -36,6 +36,9 @@ use crate::{
     zeroconf::{Announcement, ZeroconfError},
 };
 
+/// How often to write down where clients are, if they have moved. One that moved since is found when it calls.
+const REMEMBER_INTERVAL: Duration = Duration::from_secs(2);
+
 /// A cloudlet that has its ports and knows its deployments, but does not answer yet.
 pub struct Tier2 {
     server: Server,
@@ -251,13 +254,19 @@ fn reported(config: &Config, cloudlet: CloudletId) -> Result<Option<CloudletInfo
 }
 
 async fn tick(registry: Registry, interval: Duration) {
-    let mut timer = tokio::time::interval(interval);
-    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let timer = |interval| {
+        let mut timer = tokio::time::interval(interval);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        timer
+    };
+    let (mut expiry, mut moves) = (timer(interval), timer(REMEMBER_INTERVAL));
     // The first is at once, when nothing can be idle yet.
-    timer.tick().await;
+    expiry.tick().await;
     loop {
-        timer.tick().await;
-        registry.tick();
+        tokio::select! {
+            _ = expiry.tick() => registry.tick(),
+            _ = moves.tick() => registry.remember(),
+        }
     }
 }
 

@@ -60,7 +60,7 @@ struct Local {
     hidden: Vec<PathBuf>,
     start_limit: Duration,
     instances: Mutex<HashMap<DeploymentId, Arc<Instance>>>,
-    /// Where clients of withdrawn deployments were last seen, to find them when their deployment is made again.
+    /// Where clients were last seen whose backend is to be made again, to call them then.
     endpoints: Mutex<HashMap<DeploymentId, SocketAddr>>,
 }
 
@@ -148,6 +148,15 @@ impl Driver for LocalDriver {
             None => Activity::Unknown,
             Some(stats) => newest(stats.last_handshake, stats.last_received),
         }
+    }
+
+    fn endpoint(&self, id: &DeploymentId) -> Option<SocketAddr> {
+        let seen = self.0.device.stats(&id.key).and_then(|stats| stats.endpoint);
+        seen.or_else(|| self.0.endpoints().get(id).copied())
+    }
+
+    fn expect(&self, id: DeploymentId, endpoint: SocketAddr) {
+        self.0.endpoints().insert(id, endpoint);
     }
 
     fn tunnel(&self) -> &Tunnel {

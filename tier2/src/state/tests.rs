@@ -8,6 +8,7 @@ fn record() -> Record {
         addresses: vec!["10.5.0.9".parse().unwrap()],
         created: OffsetDateTime::UNIX_EPOCH,
         lease_end: OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(300),
+        endpoint: Some("198.51.100.7:51820".parse().unwrap()),
     }
 }
 

@@ -52,16 +52,23 @@ async fn bind(namespace: &Namespace, address: SocketAddr) -> Result<(Socket, Soc
 }
 
 fn udp_socket(socket: Socket, address: SocketAddr) -> io::Result<UdpSocket> {
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
+    prepare(&socket, address)?;
     UdpSocket::from_std(StdUdpSocket::from(socket))
 }
 
 fn tcp_listener(socket: Socket, address: SocketAddr) -> io::Result<TcpListener> {
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
+    prepare(&socket, address)?;
     socket.listen(16)?;
     TcpListener::from_std(StdTcpListener::from(socket))
+}
+
+fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        // A new IPv6 address is tentative for a moment, and binding to it fails.
+        socket.set_freebind_v6(true)?;
+    }
+    socket.bind(&address.into())
 }
 
 async fn serve_udp(socket: UdpSocket, zone: Arc<Zone>) {
