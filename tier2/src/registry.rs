@@ -232,7 +232,8 @@ impl Registry {
         let deployment = Arc::new(deployment);
         table.deployments.insert(id, Arc::clone(&deployment));
         while table.workers.try_join_next().is_some() {}
-        let worker = worker::run(Arc::clone(&self.0), Arc::clone(&deployment), work, actions);
+        let request = tracing::Span::current();
+        let worker = worker::run(Arc::clone(&self.0), Arc::clone(&deployment), work, actions, request);
         table.workers.spawn_on(worker, &self.0.runtime);
         deployment
     }

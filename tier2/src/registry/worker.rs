@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{mpsc, watch};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::{
     Shared,
@@ -31,15 +31,16 @@ pub(super) async fn run(
     deployment: Arc<Deployment>,
     mut work: mpsc::UnboundedReceiver<Vec<Action>>,
     first: Vec<Action>,
+    request: Span,
 ) {
     let mut stop = shared.stop.subscribe();
-    let mut job = first_job(Arc::clone(&shared), Arc::clone(&deployment), first).boxed();
+    let mut job = first_job(Arc::clone(&shared), Arc::clone(&deployment), first, request).boxed();
     loop {
         tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
             Some(actions) = work.recv() => {
-                job = perform(Arc::clone(&shared), Arc::clone(&deployment), actions).boxed();
+                job = perform(Arc::clone(&shared), Arc::clone(&deployment), actions, Span::none()).boxed();
             }
             done = &mut job => match done {
                 Done::Removed => return shared.forget(&deployment),
@@ -60,15 +61,16 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// A new deployment is remembered before anything is made, so that none is made that a restart would forget.
-async fn first_job(shared: Arc<Shared>, deployment: Arc<Deployment>, actions: Vec<Action>) -> Done {
+async fn first_job(shared: Arc<Shared>, deployment: Arc<Deployment>, actions: Vec<Action>, request: Span) -> Done {
     if let Err(error) = shared.save().await {
         deployment.set_failure(error.into());
         return Done::Event(Event::Failed);
     }
-    perform(shared, deployment, actions).await
+    perform(shared, deployment, actions, request).await
 }
 
-async fn perform(shared: Arc<Shared>, deployment: Arc<Deployment>, actions: Vec<Action>) -> Done {
+/// `request` is the span of the request that asked for it, if one did; it ends with the installation.
+async fn perform(shared: Arc<Shared>, deployment: Arc<Deployment>, actions: Vec<Action>, mut request: Span) -> Done {
     let mut done = Done::Event(Event::Withdrawn);
     for action in actions {
         let plan = Arc::clone(deployment.plan());
@@ -84,7 +86,9 @@ async fn perform(shared: Arc<Shared>, deployment: Arc<Deployment>, actions: Vec<
             }
             Action::Install { pause } => {
                 tokio::time::sleep(pause).await;
-                Done::Event(install_and_watch(&shared, &deployment).await)
+                Done::Event(
+                    install_and_watch(&shared, &deployment, std::mem::replace(&mut request, Span::none())).await,
+                )
             }
         };
     }
@@ -92,9 +96,15 @@ async fn perform(shared: Arc<Shared>, deployment: Arc<Deployment>, actions: Vec<
 }
 
 /// Installs, says when it is ready, and stays until the backend exits.
-async fn install_and_watch(shared: &Shared, deployment: &Deployment) -> Event {
+async fn install_and_watch(shared: &Shared, deployment: &Deployment, request: Span) -> Event {
     let name = &deployment.plan().name;
-    let span = tracing::info_span!("install", deployment = %name, application = %deployment.plan().id.application);
+    let span = tracing::info_span!(
+        parent: &request,
+        "install",
+        deployment = %name,
+        application = %deployment.plan().id.application
+    );
+    drop(request);
     let begin = Instant::now();
     deployment.progress().restart();
     let installing: BoxFuture<'_, _> =

@@ -9,6 +9,7 @@ use sinfonia_tunnel::{
 };
 use sinfonia_wire::LocalRecipe;
 use tokio::sync::oneshot;
+use tracing::{Instrument as _, info_span};
 
 use super::{Local, SERVICE_V4, SERVICE_V6, addresses, instance::Instance, output, readiness, resolver};
 use crate::{
@@ -31,10 +32,10 @@ pub(super) async fn install(local: Arc<Local>, plan: Arc<Plan>, progress: Progre
         .as_ref()
         .ok_or_else(|| InstallError::Command("the recipe has no `local:` section".to_owned()))?;
     progress.step("making a network namespace");
-    let instance = make_namespace(&local, &plan).await?;
+    let instance = make_namespace(&local, &plan).instrument(info_span!("make namespace")).await?;
     let namespace = &instance.namespace;
     let network = network_plan(&local, &plan);
-    namespace.configure(&network).await.map_err(platform)?;
+    namespace.configure(&network).instrument(info_span!("configure network")).await.map_err(platform)?;
 
     let service = addresses(&local.pool, SERVICE_V4, SERVICE_V6);
     let zone = Zone::new(recipe.service(), &plan.name, &service);
@@ -49,13 +50,14 @@ pub(super) async fn install(local: Arc<Local>, plan: Arc<Plan>, progress: Progre
         });
     }
     progress.step("starting the command");
-    namespace.spawn(command(&local, recipe)).await.map_err(not_started)?;
+    namespace.spawn(command(&local, recipe)).instrument(info_span!("start command")).await.map_err(not_started)?;
     let address = service.first().map(|address| SocketAddr::new(*address, recipe.port()));
     if let Some(address) = address {
+        let answers = readiness::answers(namespace, address, &progress, local.start_limit);
         let exited = namespace.exited().map(describe);
         tokio::select! {
             biased;
-            result = readiness::answers(namespace, address, &progress, local.start_limit) => result?,
+            result = answers.instrument(info_span!("wait for backend")) => result?,
             status = exited => {
                 // What it wrote last may still be in the pipe.
                 let _ = tokio::time::timeout(OUTPUT_LIMIT, output_ended).await;
