@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs a command as the user "sinfonia-test", who is made if missing: no privileges, no capabilities,
-# and a home of its own that is removed afterwards. Only root can do this.
+# and a home of its own, also for temporary files, that is removed afterwards. Only root can do this.
 #   scripts/as-user.sh COMMAND [ARGUMENT]...
 set -euo pipefail
 
@@ -15,6 +15,6 @@ trap 'rm -rf "$home"' EXIT
 chown $user: "$home"
 cd "$home"
 env --unset=LD_LIBRARY_PATH --unset=XDG_CACHE_HOME --unset=XDG_CONFIG_HOME --unset=XDG_RUNTIME_DIR \
-    HOME="$home" USER=$user LOGNAME=$user PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \
+    HOME="$home" TMPDIR="$home" USER=$user LOGNAME=$user PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \
     setpriv --reuid=$user --regid=$user --clear-groups \
     --inh-caps=-all --ambient-caps=-all --bounding-set=-all "$@"
