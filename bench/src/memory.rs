@@ -22,7 +22,7 @@ pub(crate) fn run() {
 
 /// Rss and Pss.
 fn megabytes(scene: &Scene) -> (f64, f64) {
-    let application = "busybox wget -q -T 10 -O- http://helloworld/ && echo fetched && exec sleep 600";
+    let application = "busybox wget -q -O- http://helloworld/ && echo fetched && exec sleep 600";
     let client = scene.world.tier3(&[&scene.url, &scene.application.to_string(), "sh", "-c", application]);
     eventually("the page is fetched", || client.output().contains("fetched"));
     let own = own_processes(i32::try_from(client.pid()).unwrap());
