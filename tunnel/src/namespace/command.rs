@@ -32,6 +32,8 @@ pub(super) fn spawn(wanted: &Command, user_namespace: bool, boxed: bool) -> io::
     // SAFETY: the init process has one thread, so its child may allocate and take locks.
     unsafe {
         command.pre_exec(move || {
+            // What the owner and the init loop read from descriptors, the command gets as signals.
+            nix::sys::signal::SigSet::empty().thread_set_mask()?;
             if boxed {
                 nix::sys::prctl::set_no_new_privs()?;
             }
