@@ -64,7 +64,9 @@ impl Error {
             Self::Url(_) => Some("Give an address such as http://127.0.0.1:5000."),
             Self::Unreachable { .. } => Some("Check the URL, and that tier1 (or the cloudlet's tier2) runs there."),
             Self::NoCloudlet { .. } => Some("Check that a cloudlet reports to this tier1 and accepts this client."),
-            Self::UnknownApplication { .. } => Some("Check the application's UUID, and that its recipe is installed."),
+            Self::UnknownApplication { .. } => Some(
+                "Check the application's UUID, that its recipe is installed, and that the URL is that of a tier1 or tier2.",
+            ),
             Self::Deploy { .. } => Some("Try again in a moment; the logs of tier1 and the cloudlet say more."),
             Self::Tunnel(_) => {
                 Some("Check that UDP to the cloudlet's endpoint passes every firewall in between, then try again.")

@@ -10,7 +10,7 @@ use sinfonia_telemetry::Verbosity;
 use tracing::Instrument as _;
 
 use cli::args::{Args, Invocation};
-use cli::{signals, status};
+use cli::status;
 
 fn main() -> ExitCode {
     // This program is its own namespace helper.
@@ -23,8 +23,6 @@ fn main() -> ExitCode {
 }
 
 fn start(invocation: Invocation) -> anyhow::Result<ExitCode> {
-    // Before there is a second thread, which would get what this one does not.
-    let caught = signals::block().context("cannot take charge of signals")?;
     let verbosity = if invocation.debug { Verbosity::Debug } else { Verbosity::Quiet };
     let telemetry = sinfonia_telemetry::init("sinfonia-tier3", verbosity);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -32,7 +30,7 @@ fn start(invocation: Invocation) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the asynchronous runtime")?;
     let span = tracing::info_span!("sinfonia-tier3", sinfonia.application = %invocation.application);
-    let code = runtime.block_on(cli::run(invocation, caught).instrument(span));
+    let code = runtime.block_on(cli::run(invocation).instrument(span));
     drop(telemetry);
     Ok(ExitCode::from(code?))
 }

@@ -30,7 +30,10 @@ pub(crate) async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, Loo
     let found = tokio::time::timeout(LOOKUP_LIMIT, resolver.lookup_ip(host))
         .await
         .map_err(|_| LookupError::Timeout { host: host.into() })?
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| match error.is_no_records_found() {
+            true => failed("the name has no address".into()),
+            false => failed(error.to_string()),
+        })?;
     let (near, far): (Vec<SocketAddr>, Vec<SocketAddr>) =
         found.iter().map(|address| SocketAddr::new(address, port)).partition(has_route);
     Ok([near, far].concat())

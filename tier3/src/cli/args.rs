@@ -96,6 +96,8 @@ pub(crate) struct Invocation {
     pub(crate) url: Option<Url>,
     pub(crate) zeroconf: bool,
     pub(crate) application: ApplicationId,
+    /// The application as the person called it.
+    pub(crate) name: String,
     pub(crate) task: Task,
     pub(crate) debug: bool,
     pub(crate) results: u8,
@@ -142,6 +144,7 @@ impl Args {
             url,
             zeroconf: self.zeroconf,
             application,
+            name,
             task,
             debug: self.debug,
             results: self.results,

@@ -3,7 +3,7 @@
 pub(crate) mod args;
 mod export;
 mod progress;
-pub(crate) mod signals;
+mod signals;
 pub(crate) mod status;
 
 use std::ffi::OsString;
@@ -12,7 +12,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use nix::sys::signal::SigSet;
 use sinfonia_tier3::nearby::{self, BROWSE_LIMIT};
 use sinfonia_tier3::{Command, Config, Deployments, Error, Exit, Tier3, Tunnel};
 use tracing::Instrument as _;
@@ -37,8 +36,8 @@ impl From<Error> for Early {
 }
 
 /// Does what the command line asks; the exit status.
-pub(crate) async fn run(invocation: Invocation, caught: SigSet) -> anyhow::Result<u8> {
-    let mut signals = Signals::open(&caught).context("cannot take charge of signals")?;
+pub(crate) async fn run(invocation: Invocation) -> anyhow::Result<u8> {
+    let mut signals = Signals::catch().context("cannot take charge of signals")?;
     let result = match &invocation.task {
         Task::Run(words) => application(&invocation, words, &mut signals).await,
         Task::ConfigDebug => {
@@ -110,7 +109,7 @@ async fn connect(
     begun: Instant,
 ) -> Result<Tunnel, Early> {
     let deploying = client.deploy();
-    let progress = Progress::start(format!("deploying {}", invocation.application));
+    let progress = Progress::start(format!("deploying {}", invocation.name));
     let prepared = async {
         let namespace = client.namespace().await?;
         Ok((namespace, deploying.await?))
@@ -136,7 +135,7 @@ async fn export(
 ) -> Result<u8, Early> {
     let client = client(invocation, signals).await?;
     let deploying = client.deploy();
-    let progress = Progress::start(format!("deploying {}", invocation.application));
+    let progress = Progress::start(format!("deploying {}", invocation.name));
     let deployments: Deployments = interruptible(deploying, signals).await?;
     drop(progress);
     let config = deployments.config()?;

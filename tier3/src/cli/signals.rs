@@ -1,35 +1,20 @@
-//! Signals, by a descriptor: who sent one decides what becomes of it.
+//! Signals: who sent one decides what becomes of it.
 
 use std::io;
 
-use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::origin::WithOrigin;
+use signal_hook::low_level::siginfo::{Cause, Origin};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// Of the thread that only reads, bytes.
-const STACK: usize = 64 * 1024;
-
 /// What ends a process, or tells it something, by convention.
-const CAUGHT: [Signal; 6] =
-    [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+const CAUGHT: [libc::c_int; 6] =
+    [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
 
-/// Keeps signals from acting on this thread, and on those it starts, until [`Signals`] takes them. Those that were
-/// ignored when the program started (nohup) stay so.
-pub(crate) fn block() -> io::Result<SigSet> {
-    let ignored = ignored()?;
-    let caught: SigSet = CAUGHT.into_iter().filter(|signal| ignored & (1 << (*signal as i32 - 1)) == 0).collect();
-    caught.thread_block()?;
-    Ok(caught)
-}
-
-/// The bits of the signals that this process ignores (proc_pid_status(5)).
-fn ignored() -> io::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
-    u64::from_str_radix(mask.trim(), 16).map_err(io::Error::other)
-}
+/// Of the thread that only passes signals on, bytes.
+const STACK: usize = 64 * 1024;
 
 /// One signal that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,32 +24,29 @@ pub(crate) struct Arrived {
     pub(crate) from_terminal: bool,
 }
 
-/// Where blocked signals arrive.
+/// Where signals arrive, except those that were ignored when the program started (nohup): they stay so.
 #[derive(Debug)]
 pub(crate) struct Signals(UnboundedReceiver<Arrived>);
 
 impl Signals {
-    /// Takes the signals that [`block`] blocked. The thread that reads them ends with the process.
-    pub(crate) fn open(caught: &SigSet) -> io::Result<Self> {
-        let descriptor = SignalFd::with_flags(caught, SfdFlags::SFD_CLOEXEC)?;
+    /// From now on signals do nothing but arrive here. Programs that this one executes have them as usual.
+    pub(crate) fn catch() -> io::Result<Self> {
+        let ignored = ignored()?;
+        let caught = CAUGHT.iter().filter(|number| ignored & (1 << (**number - 1)) == 0);
+        let mut signals = SignalsInfo::<WithOrigin>::new(caught)?;
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let read = move || {
-            loop {
-                match descriptor.read_signal() {
-                    Ok(Some(info)) if sender.send(arrived(&info)).is_err() => break,
-                    Ok(_) | Err(Errno::EINTR) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "signals are no longer passed on");
-                        break;
-                    }
+        let pass_on = move || {
+            for origin in &mut signals {
+                if sender.send(arrived(&origin)).is_err() {
+                    break;
                 }
             }
         };
-        std::thread::Builder::new().name("signals".into()).stack_size(STACK).spawn(read)?;
+        std::thread::Builder::new().name("signals".into()).stack_size(STACK).spawn(pass_on)?;
         Ok(Self(receiver))
     }
 
-    /// The next signal; never if they cannot be read any more, so that the application goes on.
+    /// The next signal.
     pub(crate) async fn next(&mut self) -> Arrived {
         match self.0.recv().await {
             Some(arrived) => arrived,
@@ -73,11 +55,17 @@ impl Signals {
     }
 }
 
-fn arrived(info: &siginfo) -> Arrived {
-    let number = i32::try_from(info.ssi_signo).unwrap_or_default();
+/// The bits of the signals that this process ignores (proc_pid_status(5)).
+fn ignored() -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
+    u64::from_str_radix(mask.trim(), 16).map_err(io::Error::other)
+}
+
+fn arrived(origin: &Origin) -> Arrived {
     // The kernel sends these two for keys only; SIGHUP it may send to a session's leader alone.
-    let key = matches!(number, libc::SIGINT | libc::SIGQUIT);
-    Arrived { number, from_terminal: key && info.ssi_code == libc::SI_KERNEL }
+    let key = matches!(origin.signal, libc::SIGINT | libc::SIGQUIT);
+    Arrived { number: origin.signal, from_terminal: key && origin.cause == Cause::Kernel }
 }
 
 /// The terminal as it was before the application ran, if the application took it and is gone.
