@@ -1,11 +1,8 @@
 use crate::{OpenError, RecipeError, parse};
 use moka::sync::Cache;
 use sinfonia_wire::{ApplicationId, Recipe};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::sync::Mutex;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::Mutex, time::Instant};
 use tracing::{Instrument, info_span, warn};
 use ureq::{
     Agent,

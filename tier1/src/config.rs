@@ -2,22 +2,27 @@
 
 use crate::{domain::MatcherKind, outgoing::Limits};
 use clap::Args;
+use ipnet::IpNet;
 use sinfonia_wire::Network;
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     str::FromStr,
 };
+
+const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const PORT: u16 = 5000;
+const RECIPES: &str = "RECIPES";
 
 /// How a tier1 runs.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// Address to listen on. Nobody is asked who they are, so anything but this host's own is for trusted networks
-    #[arg(long, env = "SINFONIA_HOST", default_value_t = Ipv4Addr::LOCALHOST.into(), value_name = "ADDRESS")]
+    #[arg(long, env = "SINFONIA_HOST", default_value_t = HOST, value_name = "ADDRESS")]
     pub host: IpAddr,
 
     /// TCP port to listen on; 0 for a free one
-    #[arg(long, env = "SINFONIA_PORT", default_value_t = 5000)]
+    #[arg(long, env = "SINFONIA_PORT", default_value_t = PORT)]
     pub port: u16,
 
     /// YAML file with cloudlets that are known without reporting
@@ -25,7 +30,7 @@ pub struct Config {
     pub cloudlets: Option<PathBuf>,
 
     /// Directory or http(s) URL with <uuid>.yaml recipes
-    #[arg(long, env = "SINFONIA_RECIPES", default_value = "RECIPES", value_name = "PATH|URL")]
+    #[arg(long, env = "SINFONIA_RECIPES", default_value = RECIPES, value_name = "PATH|URL")]
     pub recipes: String,
 
     /// Matcher to use; repeat for several, in this order [default: network, location, random]
@@ -44,7 +49,7 @@ pub struct Config {
     #[arg(
         long = "trusted-proxy",
         env = "SINFONIA_TRUSTED_PROXY",
-        default_values = ["127.0.0.0/8", "::1/128"],
+        default_values_t = loopback(),
         value_delimiter = ',',
         value_name = "NETWORK"
     )]
@@ -63,6 +68,24 @@ pub struct Config {
     pub limits: Limits,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            host: HOST,
+            port: PORT,
+            cloudlets: None,
+            recipes: RECIPES.to_owned(),
+            matchers: Vec::new(),
+            matchers_list: None,
+            geoip: None,
+            trusted_proxies: loopback(),
+            allow_local_endpoints: false,
+            workers: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
 impl Config {
     /// The matchers to use.
     #[must_use]
@@ -73,6 +96,11 @@ impl Config {
             (chosen, _) => chosen,
         }
     }
+}
+
+fn loopback() -> Vec<Network> {
+    let v4 = IpNet::new_assert(HOST, 8);
+    vec![v4.into(), IpAddr::from(Ipv6Addr::LOCALHOST).into()]
 }
 
 /// Matchers as a JSON list, the form that existing installations set in the environment.
@@ -110,10 +138,12 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_contract() {
         let config = parse(&[]).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
         assert_eq!((config.port, config.recipes.as_str()), (5000, "RECIPES"));
         assert!(config.host.is_loopback() && !config.allow_local_endpoints);
         assert_eq!(config.matchers(), [Network, Location, Random]);
-        assert!(config.trusted_proxies.iter().any(|network| network.contains("127.0.0.1".parse().unwrap())));
+        let trusted: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(trusted, ["127.0.0.0/8", "::1/128"]);
     }
 
     #[test]

@@ -90,7 +90,7 @@ mod tests {
     const PACE: Pace = Pace { wanted: 1, patience: Duration::from_secs(3), deadline: Duration::from_secs(60) };
     const NEVER: u64 = 1_000_000;
 
-    /// What candidates do: after so many milliseconds, answer (with their number) or fail.
+    /// Candidates by number; times in milliseconds.
     struct Outcome {
         answers: Vec<usize>,
         failures: Vec<usize>,
@@ -102,9 +102,11 @@ mod tests {
     async fn run(pace: Pace, candidates: &'static [(u64, bool)]) -> Outcome {
         tokio::time::pause();
         let begin = Instant::now();
+        // The clock of paused time may be ahead by some milliseconds.
+        let elapsed = || begin.elapsed().as_millis() / 10 * 10;
         let asked = RefCell::new(Vec::new());
         let gathered = gather(candidates.len(), pace, |candidate| {
-            asked.borrow_mut().push((candidate, begin.elapsed().as_millis()));
+            asked.borrow_mut().push((candidate, elapsed()));
             let (delay, succeeds) = candidates[candidate];
             async move {
                 sleep(Duration::from_millis(delay)).await;
@@ -118,7 +120,7 @@ mod tests {
             failures: gathered.failures.iter().map(|(number, _)| *number).collect(),
             unanswered: gathered.unanswered,
             asked: asked.into_inner(),
-            took: begin.elapsed().as_millis(),
+            took: elapsed(),
         }
     }
 
@@ -143,23 +145,23 @@ mod tests {
 
     #[tokio::test]
     async fn hanging_ones_are_passed_one_after_another() {
-        let outcome = run(PACE, &[(NEVER, true), (NEVER, true), (5, true)]).await;
-        assert_eq!((outcome.answers, outcome.unanswered, outcome.took), (vec![2], vec![0, 1], 6_005));
+        let outcome = run(PACE, &[(NEVER, true), (NEVER, true), (50, true)]).await;
+        assert_eq!((outcome.answers, outcome.unanswered, outcome.took), (vec![2], vec![0, 1], 6_050));
     }
 
     #[tokio::test]
     async fn several_are_asked_at_once_and_answers_keep_the_order_of_preference() {
         let pace = Pace { wanted: 3, ..PACE };
-        let outcome = run(pace, &[(30, true), (20, false), (10, true), (5, true)]).await;
-        assert_eq!((outcome.answers, outcome.failures, outcome.took), (vec![0, 2, 3], vec![1], 30));
-        assert_eq!(outcome.asked, [(0, 0), (1, 0), (2, 0), (3, 20)]);
+        let outcome = run(pace, &[(300, true), (200, false), (100, true), (50, true)]).await;
+        assert_eq!((outcome.answers, outcome.failures, outcome.took), (vec![0, 2, 3], vec![1], 300));
+        assert_eq!(outcome.asked, [(0, 0), (1, 0), (2, 0), (3, 200)]);
     }
 
     #[tokio::test]
     async fn one_that_hangs_does_not_hold_up_those_that_answered() {
         let pace = Pace { wanted: 3, ..PACE };
-        let outcome = run(pace, &[(10, true), (NEVER, true), (20, true)]).await;
-        assert_eq!((outcome.answers, outcome.unanswered, outcome.took), (vec![0, 2], vec![1], 3_010));
+        let outcome = run(pace, &[(100, true), (NEVER, true), (200, true)]).await;
+        assert_eq!((outcome.answers, outcome.unanswered, outcome.took), (vec![0, 2], vec![1], 3_100));
     }
 
     #[tokio::test]

@@ -1,0 +1,11 @@
+//! Tier1 as its callers see it: the real server on a free port, cloudlets as stubs on free ports.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod deploy;
+mod failures;
+mod harness;
+mod input;
+mod replay;
+mod reports;
+mod startup;
