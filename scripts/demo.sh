@@ -13,6 +13,7 @@ tier2=http://127.0.0.1:$port2
 bin=$(realpath "${CARGO_TARGET_DIR:-target}")/debug
 run=${TMPDIR:-/tmp}/sinfonia-demo.$(id -u).$port1
 pids=()
+client=
 
 main() {
     prepare
@@ -29,7 +30,7 @@ main() {
 page() {
     local command=(busybox wget -q -O - http://helloworld/)
     say "sinfonia-tier3 $tier1 helloworld ${command[*]}"
-    "$bin/sinfonia-tier3" "$tier1" helloworld "${command[@]}"
+    client "${command[@]}"
     # The same key gets the same deployment, so this shows the tunnel that was used.
     (cd "$run" && "$bin/sinfonia-tier3" --config-debug "$tier1" helloworld true >/dev/null)
     say "the path it took:
@@ -40,7 +41,7 @@ page() {
 
 shell() {
     say "try: busybox wget -q -O - http://helloworld/   (exit or Ctrl-D ends the demo)"
-    "$bin/sinfonia-tier3" "$tier1" helloworld bash --norc || say "the shell ended with status $?"
+    client bash --norc || say "the shell ended with status $?"
 }
 
 # Makes the directory of this run, after removing what a killed run left of its own.
@@ -48,11 +49,11 @@ prepare() {
     local port
     for port in "$port1" "$port2"; do
         if (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-            die "port $port is in use; choose two others with DEMO_PORT=6000"
+            die "port $port is in use; choose another with DEMO_PORT=$((port1 + 1000)) (the next one is taken too)"
         fi
     done
     if [ -e "$run" ] && ! [ -O "$run" ]; then
-        die "$run belongs to somebody else; remove it or choose other ports with DEMO_PORT=6000"
+        die "$run belongs to somebody else; remove it, or choose another port with DEMO_PORT=$((port1 + 1000))"
     fi
     rm -rf "$run"
     mkdir -m 700 "$run"
@@ -70,14 +71,31 @@ start() {
     pids+=($!)
 }
 
+# Runs a command at the client's end of the tunnel: in the background, so that this script can be
+# stopped meanwhile, but on the terminal and with the signals of a foreground program.
+client() {
+    env --default-signal=INT,QUIT setpriv --pdeathsig HUP \
+        "$bin/sinfonia-tier3" "$tier1" helloworld "$@" <&0 &
+    client=$!
+    local status=0
+    wait $client || status=$?
+    client=
+    return $status
+}
+
 finish() {
     local status=$?
     trap '' INT TERM HUP
+    # A shell in there heeds SIGHUP, but not SIGTERM.
+    if [ -n "$client" ]; then
+        kill -HUP "$client" 2>/dev/null || true
+        wait "$client" 2>/dev/null || true
+    fi
     if [ ${#pids[@]} -gt 0 ]; then
         kill "${pids[@]}" 2>/dev/null || true
         wait "${pids[@]}" 2>/dev/null || true
     fi
-    if [ "$status" != 0 ] && [ "$status" != 130 ]; then
+    if [ "$status" != 0 ] && [ "$status" -lt 128 ]; then
         tail -n 20 "$run"/*.log >&2 || true
     fi
     rm -rf "$run"
