@@ -33,7 +33,9 @@ fn a_page_comes_through_the_tunnel_and_only_through_it() {
     }
 
     // Once more with the wire cut behind the handshake: the page does not come by any other way.
-    let script = format!("echo up; read -r _; exec busybox wget -q -T 2 -O- http://helloworld/ # {application}");
+    let script = format!(
+        "echo up; read -r _; exec timeout --foreground 2 busybox wget -q -O- http://helloworld/ # {application}"
+    );
     let url = setup.tier1_url();
     let mut command = std::process::Command::new(sinfonia_tests::program("sinfonia-tier3"));
     command.args([&url, &application, "sh", "-c", &script]);
@@ -64,13 +66,8 @@ fn the_first_request_never_fails() {
     let (world, application) = world_with_page();
     let setup = Setup::with(world, &[]);
     for run in 0..100 {
-        // A home of its own each time, so that each has a new key and gets a new deployment.
-        let url = setup.tier1_url();
-        let mut command = std::process::Command::new(sinfonia_tests::program("sinfonia-tier3"));
-        command.args(["--release", &url, &application]).args(FETCH);
-        command.env("XDG_CACHE_HOME", setup.world.path(&format!("cache-{run}")));
-        let command = setup.world.at_home(command);
-        let client = setup.world.start(command).finish();
+        // Another user each time, so that each has a new key and gets a new deployment.
+        let client = setup.client_of(&format!("user-{run}"), &["--release"], &application, &FETCH).finish();
         assert_eq!((client.code(), client.output.trim()), (0, PAGE), "run {run}: {}", client.errors);
     }
     assert_eq!(deployments(&setup.tier2), 0);
