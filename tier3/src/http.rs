@@ -149,8 +149,16 @@ fn from_awc(error: SendRequestError) -> HttpError {
         SendRequestError::Connect(ConnectError::Timeout) => {
             HttpError::Unreachable(format!("no connection within {} s", CONNECT_LIMIT.as_secs()))
         }
-        SendRequestError::Connect(ConnectError::Io(error)) => HttpError::Unreachable(error.to_string().to_lowercase()),
+        SendRequestError::Connect(ConnectError::Io(error)) => HttpError::Unreachable(describe(&error)),
         SendRequestError::Connect(error) => HttpError::Unreachable(error.to_string()),
         error => HttpError::Broken(error.to_string()),
+    }
+}
+
+/// The system's words, without its number.
+fn describe(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_lowercase(),
+        None => error.to_string(),
     }
 }

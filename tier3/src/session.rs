@@ -1,8 +1,6 @@
 //! From deployments to a tunnel with an application in it.
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -19,7 +17,8 @@ use crate::{Error, Tier3};
 /// The prompt of a shell in the tunnel.
 pub const PROMPT: &str = "sinfonia$ ";
 
-type Releasing = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A deployment that is not used being released.
+type Releasing = tokio::task::JoinHandle<()>;
 
 /// Backends that wait for this client, and the key that opens the tunnel to each.
 #[derive(Debug)]
@@ -122,7 +121,7 @@ impl Deployments {
         let others = self.list.iter().filter_map(|other| other.cloudlet);
         others
             .filter(|cloudlet| used.cloudlet != Some(*cloudlet))
-            .map(|cloudlet| Box::pin(self.client.start_release(&self.key.public_key(), Some(cloudlet))) as Releasing)
+            .map(|cloudlet| tokio::spawn(self.client.start_release(&self.key.public_key(), Some(cloudlet))))
             .collect()
     }
 }

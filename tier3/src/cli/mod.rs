@@ -119,7 +119,10 @@ async fn connect(
     let lease = deployments.lease();
     let connected = interruptible(deployments.connect_in(namespace), signals).await;
     if let Err(Early::Interrupted(_)) = &connected {
-        lease.end_if_wanted().await;
+        tokio::select! {
+            () = lease.end_if_wanted() => {}
+            _ = signals.next() => {}
+        }
     }
     let tunnel = connected?;
     let name = tunnel.deployment().deployment_name.as_ref().map(|name| format!(" to {name}"));

@@ -146,8 +146,7 @@ fn without_a_place_the_key_serves_one_run() {
 }
 
 #[test]
-fn a_full_cache_leaves_nothing_behind() {
-    // /dev/full cannot be a folder; a file size limit would hit the whole test process.
+fn a_replacement_that_fails_leaves_nothing_behind() {
     let fixture = Fixture::new();
     let directory = fixture.path().parent().unwrap().to_path_buf();
     make_directory(&directory).unwrap();

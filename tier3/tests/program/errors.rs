@@ -199,3 +199,40 @@ async fn a_server_that_needs_another_address_is_named() {
     assert_eq!(ended.status, 70);
     assert!(ended.stderr.contains("redirects to https://t1.example/"), "{}", ended.stderr);
 }
+
+/// Runs the program after a script, in a user and mount namespace where the script is root.
+async fn run_after(script: &str, words: &[&str]) -> Ended {
+    let home = tempfile::tempdir().unwrap();
+    let program = tier3(home.path());
+    let mut command = tokio::process::Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-ec", script, "sh"])
+        .arg(program.as_std().get_program());
+    command.args(words).current_dir(home.path()).env_remove("XDG_CACHE_HOME").env("HOME", home.path());
+    let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { status: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr), home }
+}
+
+#[tokio::test]
+async fn a_full_cache_costs_a_warning() {
+    let stub = one_deployment();
+    let fill = "mkdir .cache; mount -t tmpfs -o size=8k none .cache; mkdir .cache/sinfonia; \
+                chmod 700 .cache/sinfonia; cat /dev/zero > .cache/filler 2> /dev/null || true; exec \"$@\"";
+    let ended = run_after(fill, &["--config-debug", &stub.url(), "helloworld"]).await;
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("No space left on device"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("a key that is not kept"), "{}", ended.stderr);
+    assert!(ended.home.path().join("wg.conf").exists());
+}
+
+#[tokio::test]
+async fn where_namespaces_are_forbidden_it_says_what_to_enable() {
+    let stub = one_deployment();
+    let forbid = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set -all -- \"$@\"";
+    let ended = run_after(forbid, &[&stub.url(), "helloworld", "true"]).await;
+    assert_eq!(ended.status, 77, "{}", ended.stderr);
+    for text in ["cannot make user, network, mount and PID namespaces", "max_user_namespaces", "run as root"] {
+        assert!(ended.stderr.contains(text), "{}", ended.stderr);
+    }
+}

@@ -4,4 +4,5 @@
 
 mod application;
 mod errors;
+mod library;
 mod support;
