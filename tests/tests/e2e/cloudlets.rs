@@ -9,7 +9,7 @@ use sinfonia_tests::{Running, eventually};
 use sinfonia_wire::PublicKey;
 use uuid::Uuid;
 
-use crate::setup::{Cloudlet, FETCH, Setup, ask, deployments, url, wait_for_cloudlets, world_with_identity};
+use crate::setup::{Cloudlet, FETCH, Setup, ask, deployments, get, url, wait_for_cloudlets, world_with_identity};
 
 /// Two cloudlets of one tier1.
 fn two_cloudlets() -> (Setup, Cloudlet, String) {
@@ -117,15 +117,33 @@ fn simultaneous_requests_make_one_deployment() {
 fn repeats_end_at_the_cloudlet_of_the_first() {
     let (world, application) = world_with_identity();
     let tier1 = world.tier1(&["-m", "random"]);
-    let names = ["a", "b", "c", "d"];
-    let cloudlets = names.map(|name| Cloudlet::start(&world, name, &url(&tier1), &[]));
-    wait_for_cloudlets(&tier1, names.len());
+    let cloudlets = ["a", "b", "c", "d"].map(|name| Cloudlet::start(&world, name, &url(&tier1), &[]));
+    wait_for_cloudlets(&tier1, cloudlets.len());
+    // Each under many names more, so that chance leads nowhere twice.
+    let known: Value = serde_json::from_str(&get(&(url(&tier1) + "/api/v1/cloudlets/"))).unwrap();
+    for info in known.as_array().unwrap().iter().cycle().take(96) {
+        report(&tier1, &info["endpoint"], &json!([]));
+    }
+    wait_for_cloudlets(&tier1, 100);
+
+    let everywhere = || cloudlets.iter().map(|cloudlet| deployments(&cloudlet.tier2)).sum::<usize>();
     let request = url(&tier1) + &new_path(&application);
     let answers: Vec<_> = (0..20).map(|_| ask("POST", &request)).collect();
     assert!(answers.iter().all(|answer| answer.0 == 200 && *answer == answers[0]), "{answers:?}");
-    assert_eq!(cloudlets.iter().map(|cloudlet| deployments(&cloudlet.tier2)).sum::<usize>(), 1);
+    assert_eq!(everywhere(), 1);
     assert_eq!(ask("DELETE", &request).0, 204);
-    assert_eq!(cloudlets.iter().map(|cloudlet| deployments(&cloudlet.tier2)).sum::<usize>(), 0);
+    assert_eq!(everywhere(), 0);
+}
+
+#[test]
+fn more_results_than_cloudlets_are_as_many_as_there_are() {
+    let (setup, other, application) = two_cloudlets();
+    let request = setup.tier1_url() + &new_path(&application);
+    let (status, made) = ask("POST", &(request.clone() + "?results=3"));
+    assert_eq!((status, made.as_array().unwrap().len()), (200, 2), "{made}");
+    assert_eq!((setup.deployments(), deployments(&other.tier2)), (1, 1));
+    assert_eq!(ask("DELETE", &request).0, 204);
+    assert_eq!((setup.deployments(), deployments(&other.tier2)), (0, 0));
 }
 
 #[test]
@@ -167,6 +185,13 @@ fn a_client_can_name_the_cloudlet_and_see_the_candidates() {
     assert_eq!(ask("POST", &format!("{request}?cloudlet={}", Uuid::new_v4())).0, 404);
 }
 
+/// Makes a cloudlet known that does not report itself.
+fn report(tier1: &Running, endpoint: &Value, locations: &Value) {
+    let report = json!({"uuid": Uuid::new_v4(), "endpoint": endpoint, "locations": locations}).to_string();
+    let request = ureq::post(url(tier1) + "/api/v1/cloudlets/").header("Content-Type", "application/json");
+    assert_eq!(request.send(report).unwrap().status(), 204);
+}
+
 /// What a broken cloudlet says to each request; nothing: it takes the request and is silent.
 fn broken_cloudlet(answer: Option<&'static str>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -187,9 +212,8 @@ fn broken_cloudlet(answer: Option<&'static str>) -> u16 {
 #[test]
 fn broken_cloudlets_do_not_spoil_the_others() {
     let place = "40.44,-79.94";
-    let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for (what, port) in [
-        ("refuses", refusing),
+        ("refuses", 1),
         ("hangs", broken_cloudlet(None)),
         ("fails", broken_cloudlet(Some("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))),
         ("babbles", broken_cloudlet(Some("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n[}x"))),
@@ -198,13 +222,7 @@ fn broken_cloudlets_do_not_spoil_the_others() {
         let (world, application) = world_with_identity();
         let setup = Setup::with(world, &[]);
         // Nearest to the client, so that it is asked first.
-        let report = json!({
-            "uuid": Uuid::new_v4(), "endpoint": format!("http://127.0.0.1:{port}/api/v1/deploy"),
-            "locations": [[40.44, -79.94]],
-        });
-        let list = format!("{}/api/v1/cloudlets/", setup.tier1_url());
-        let header = ("Content-Type", "application/json");
-        assert_eq!(ureq::post(&list).header(header.0, header.1).send(report.to_string()).unwrap().status(), 204);
+        report(&setup.tier1, &json!(format!("http://127.0.0.1:{port}/api/v1/deploy")), &json!([[40.44, -79.94]]));
         let client = setup.client(&["--release", "--location", place], &application, &FETCH).finish();
         assert_eq!(client.code(), 0, "one {what}: {}", client.errors);
         assert_eq!(setup.deployments(), 0);

@@ -1,6 +1,7 @@
 //! Servers that go and come back under a running client.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sinfonia_tests::{World, eventually};
@@ -8,6 +9,9 @@ use sinfonia_tests::{World, eventually};
 use crate::setup::{
     FETCH, Returning, Setup, ask, cloudlet, deployment_path, get, url, wait_for_cloudlets, world_with_identity,
 };
+
+/// Before a client would find out by itself that its cloudlet has forgotten the session: after 15 s.
+const HEALED: Duration = Duration::from_secs(12);
 
 /// A cloudlet's uuid, as tier1 lists it, and the deployment of the client.
 fn known(setup: &Setup, application: &str) -> (Vec<Value>, Value) {
@@ -39,7 +43,9 @@ fn a_tunnel_survives_the_restart_of_its_cloudlet() {
         eventually("the cloudlet ends", || !setup.tier2.is_running());
         let tier1 = setup.tier1_url();
         setup.tier2 = cloudlet(&setup.world, "cloudlet", &tier1, setup.tunnel.port(), &setup.relay, &[]);
+        let begun = Instant::now();
         let [first, second] = client.again();
+        assert!(begun.elapsed() < HEALED, "the cloudlet did not call: {:?}", begun.elapsed());
         assert_ne!(first, second, "a backend that was made again");
         assert_eq!(known(&setup, &application), before, "after {signal}");
     }

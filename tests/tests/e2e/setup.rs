@@ -16,10 +16,6 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    pub(crate) fn new() -> Self {
-        Self::with(World::new(), &[])
-    }
-
     /// With recipes that are already there, and options for tier2.
     pub(crate) fn with(world: World, options: &[&str]) -> Self {
         let tier1 = world.tier1(&[]);

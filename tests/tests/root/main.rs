@@ -27,7 +27,7 @@ fn the_page_comes_through_the_tunnel_without_a_user_namespace() {
     assert_eq!((client.code(), client.output.as_str()), (0, "for root"), "{}", client.errors);
 
     let link = |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().to_string_lossy().into_owned();
-    let command = ["busybox", "readlink", "/proc/self/ns/user", "/proc/self/ns/net"];
+    let command = ["readlink", "/proc/self/ns/user", "/proc/self/ns/net"];
     let client = setup.client(&["--release"], &application, &command).finish();
     let namespaces: Vec<_> = client.output.lines().collect();
     assert_eq!(namespaces[0], link("user"), "{}", client.errors);
