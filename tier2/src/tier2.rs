@@ -1,17 +1,11 @@
 //! The wiring: from a configuration to a running cloudlet.
 
-use std::{
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use actix_web::web;
 use sinfonia_recipes::{OpenError, Repository};
-use sinfonia_server::{Readiness, ServeError, Server, ServerOptions};
-use sinfonia_tunnel::{Binding, Device, DeviceError, PrivateKey};
+use sinfonia_server::{Readiness, ServeError, Server};
+use sinfonia_tunnel::DeviceError;
 use sinfonia_wire::{CloudletId, CloudletInfo, DeployEndpoint, DeployEndpointError, TunnelEndpointError};
 use thiserror::Error;
 use tokio::{
@@ -35,6 +29,10 @@ use crate::{
     state::{StateDirectory, StateError},
     zeroconf::{Announcement, ZeroconfError},
 };
+
+mod opening;
+
+use opening::{bind, open_device, patiently};
 
 /// How often to write down where clients are, if they have moved. One that moved since is found when it calls.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(2);
@@ -85,11 +83,15 @@ pub enum StartError {
 pub async fn start(config: Config) -> Result<Tier2, StartError> {
     let pool = AddressPool::new(&config.client_networks, &RESERVED)?;
     let recipes = Arc::new(Repository::open(&config.recipes)?);
-    let state = StateDirectory::open(&config.state_directory)?;
+    let state =
+        patiently(|| StateDirectory::open(&config.state_directory), |error| matches!(error, StateError::InUse(_)))
+            .await?;
     let key = state.private_key()?;
     let public_key = key.public_key();
-    let server = bind(&config)?;
-    let device = open_device(key, config.tunnel_port)?;
+    let server = patiently(|| bind(&config), |error| matches!(error, ServeError::PortInUse { .. })).await?;
+    let device =
+        patiently(|| open_device(key.clone(), config.tunnel_port), |error| matches!(error, StartError::TunnelPort(_)))
+            .await?;
     let driver = LocalDriver::new(LocalOptions {
         public_key,
         endpoint: config.endpoint(device.local_port())?,
@@ -111,8 +113,10 @@ pub async fn start(config: Config) -> Result<Tier2, StartError> {
 pub async fn start_with(config: Config, driver: Arc<dyn Driver>) -> Result<Tier2, StartError> {
     let pool = AddressPool::new(&config.client_networks, &RESERVED)?;
     let recipes = Arc::new(Repository::open(&config.recipes)?);
-    let state = StateDirectory::open(&config.state_directory)?;
-    let server = bind(&config)?;
+    let state =
+        patiently(|| StateDirectory::open(&config.state_directory), |error| matches!(error, StateError::InUse(_)))
+            .await?;
+    let server = patiently(|| bind(&config), |error| matches!(error, ServeError::PortInUse { .. })).await?;
     Tier2::assemble(config, server, state, recipes, pool, driver).await
 }
 
@@ -125,6 +129,12 @@ impl Tier2 {
         pool: AddressPool,
         driver: Arc<dyn Driver>,
     ) -> Result<Self, StartError> {
+        if !config.host.is_loopback() {
+            tracing::warn!(
+                host = %config.host,
+                "there is no authentication yet: whoever reaches this address may deploy every recipe"
+            );
+        }
         let cloudlet = state.cloudlet()?;
         let reported = reported(&config, cloudlet)?;
         let registry = Registry::new(Parts {
@@ -207,28 +217,6 @@ impl Tier2 {
         }
         let announced: Result<_, ZeroconfError> = Announcement::begin(self.cloudlet, self.address().port());
         announced.map(Some).map_err(|error| tracing::warn!("{error}"))
-    }
-}
-
-fn bind(config: &Config) -> Result<Server, ServeError> {
-    if !config.host.is_loopback() {
-        tracing::warn!(
-            host = %config.host,
-            "there is no authentication yet: whoever reaches this address may deploy every recipe"
-        );
-    }
-    Server::bind(ServerOptions { host: Some(config.host), ..ServerOptions::new("sinfonia-tier2", config.port) })
-}
-
-/// On all addresses, IPv4 only where there is no IPv6.
-fn open_device(key: PrivateKey, port: u16) -> Result<Device, StartError> {
-    let open = |host: std::net::IpAddr| Device::start(key.clone(), Binding::Server((host, port).into()));
-    match open(Ipv6Addr::UNSPECIFIED.into()) {
-        Err(DeviceError::Socket { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {
-            Err(StartError::TunnelPort(port))
-        }
-        Err(DeviceError::Socket { .. }) => Ok(open(Ipv4Addr::UNSPECIFIED.into())?),
-        result => Ok(result?),
     }
 }
 
