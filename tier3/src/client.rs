@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use awc::http::Method;
+use futures_util::FutureExt as _;
 use sinfonia_tunnel::NamespaceOptions;
 use sinfonia_wire::{ApplicationId, CloudletInfo, DeployEndpoint, Location, PublicKey};
 use tracing::Instrument as _;
@@ -10,7 +11,7 @@ use url::Url;
 
 use crate::answer::{self, Server};
 use crate::http::{self, Request};
-use crate::{Deployments, Error, KeyCache, Namespace, Tunnel};
+use crate::{Deploying, Deployments, Error, KeyCache, Lease, Namespace, Tunnel};
 
 /// A cloudlet may take 25 s to answer, and tier1 may ask a second one.
 const DEPLOY_LIMIT: Duration = Duration::from_secs(40);
@@ -140,7 +141,7 @@ impl Tier3 {
     }
 
     /// Asks for deployments; the request is under way when this returns, its result is awaited later.
-    pub fn deploy(&self) -> impl Future<Output = Result<Deployments, Error>> + Send + use<> {
+    pub fn deploy(&self) -> Deploying {
         let span = tracing::info_span!(
             "deploy",
             otel.kind = "client",
@@ -156,13 +157,13 @@ impl Tier3 {
             tracing::debug!(url = %request.url, "asking for a deployment");
             (key, http::send(request))
         });
-        let client = self.clone();
-        async move {
+        let (client, lease) = (self.clone(), Lease::new(self, &key));
+        let answer = async move {
             let deployments = client.server.deployments(answer.await)?;
             tracing::debug!(count = deployments.len(), "deployed");
             Ok(Deployments::new(client, key, deployments))
-        }
-        .instrument(span)
+        };
+        Deploying::new(lease, answer.instrument(span).boxed())
     }
 
     /// A namespace for the application, with an interface but no tunnel yet.

@@ -33,5 +33,5 @@ mod session;
 pub use client::{HANDSHAKE_LIMIT, MAX_RESULTS, Tier3, Tier3Builder};
 pub use error::{Error, TunnelError, TunnelErrors};
 pub use keys::{ClaimedKey, KeyCache};
-pub use session::{Deployments, Lease, PROMPT, Tunnel};
+pub use session::{Deploying, Deployments, Lease, PROMPT, Tunnel};
 pub use sinfonia_tunnel::{Command, Config, Exit, Namespace, NamespaceError};

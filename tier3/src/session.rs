@@ -1,10 +1,13 @@
 //! From deployments to a tunnel with an application in it.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use sinfonia_tunnel::{Command, Config, Device, Exit, Namespace};
 use sinfonia_wire::{CloudletDeployment, PublicKey};
 use tracing::Instrument as _;
@@ -19,6 +22,39 @@ pub const PROMPT: &str = "sinfonia$ ";
 
 /// A deployment that is not used being released.
 type Releasing = tokio::task::JoinHandle<()>;
+
+/// A deployment request under way: await it for the [`Deployments`].
+#[must_use = "dropping it abandons the request"]
+pub struct Deploying {
+    lease: Lease,
+    answer: BoxFuture<'static, Result<Deployments, Error>>,
+}
+
+impl Deploying {
+    pub(crate) fn new(lease: Lease, answer: BoxFuture<'static, Result<Deployments, Error>>) -> Self {
+        Self { lease, answer }
+    }
+
+    /// What to end the deployments by, also when this was given up: the cloudlet may have begun.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+}
+
+impl Future for Deploying {
+    type Output = Result<Deployments, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.answer.poll_unpin(context)
+    }
+}
+
+impl std::fmt::Debug for Deploying {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Deploying").field("lease", &self.lease).finish_non_exhaustive()
+    }
+}
 
 /// Backends that wait for this client, and the key that opens the tunnel to each.
 #[derive(Debug)]
@@ -51,11 +87,7 @@ impl Deployments {
     /// What to end them by, also when a connection to them was given up.
     #[must_use]
     pub fn lease(&self) -> Lease {
-        Lease {
-            client: self.client.clone(),
-            key: self.key.public_key(),
-            wanted: self.client.releases(self.key.is_kept()),
-        }
+        Lease::new(&self.client, &self.key)
     }
 
     /// A tunnel to the first deployment that answers; the others are released.
@@ -135,6 +167,10 @@ pub struct Lease {
 }
 
 impl Lease {
+    pub(crate) fn new(client: &Tier3, key: &ClaimedKey) -> Self {
+        Self { client: client.clone(), key: key.public_key(), wanted: client.releases(key.is_kept()) }
+    }
+
     /// Ends all deployments of this client and application now. Waits a few seconds at most; a failure is logged.
     pub async fn end(&self) {
         self.client.start_release(&self.key, None).await;

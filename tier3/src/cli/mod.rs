@@ -109,15 +109,15 @@ async fn connect(
     begun: Instant,
 ) -> Result<Tunnel, Early> {
     let deploying = client.deploy();
+    let lease = deploying.lease();
     let progress = Progress::start(format!("deploying {}", invocation.name));
-    let prepared = async {
+    let connecting = async {
         let namespace = client.namespace().await?;
-        Ok((namespace, deploying.await?))
+        let deployments = deploying.await?;
+        progress.now("waiting for the tunnel".into());
+        deployments.connect_in(namespace).await
     };
-    let (namespace, deployments) = interruptible(prepared, signals).await?;
-    progress.now("waiting for the tunnel".into());
-    let lease = deployments.lease();
-    let connected = interruptible(deployments.connect_in(namespace), signals).await;
+    let connected = interruptible(connecting, signals).await;
     if let Err(Early::Interrupted(_)) = &connected {
         tokio::select! {
             () = lease.end_if_wanted() => {}
