@@ -30,11 +30,12 @@ where
 
 fn filter(verbosity: Verbosity) -> EnvFilter {
     // Libraries speak up only when something is wrong. What the OpenTelemetry SDK says about a
-    // collector that is away would stand in the middle of the user's own terminal.
+    // collector that is away would stand in the middle of the user's own terminal, and boringtun warns
+    // of each handshake that it tries again.
     let default = match verbosity {
-        Verbosity::Quiet => "warn,opentelemetry=off,opentelemetry_sdk=off,opentelemetry-otlp=off",
-        Verbosity::Normal => "warn,sinfonia=info",
-        Verbosity::Debug => "info,sinfonia=debug",
+        Verbosity::Quiet => "warn,opentelemetry=off,boringtun=error",
+        Verbosity::Normal => "warn,boringtun=error,sinfonia=info",
+        Verbosity::Debug => "info,opentelemetry=warn,sinfonia=debug",
     };
     match std::env::var(EnvFilter::DEFAULT_ENV) {
         Ok(directives) if !directives.is_empty() => EnvFilter::builder().parse_lossy(directives),
