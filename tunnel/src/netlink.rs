@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use crate::plan::Step;
@@ -36,7 +37,10 @@ impl Network {
                 self.handle.link().set(change).execute().await
             }
             Step::Address(network) => {
-                self.handle.address().add(self.tunnel, network.addr(), network.prefix_len()).execute().await
+                let mut request = self.handle.address().add(self.tunnel, network.addr(), network.prefix_len());
+                // Nobody else is on this link: without duplicate detection an IPv6 address works at once.
+                request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+                request.execute().await
             }
             Step::LinkUp => {
                 self.handle.link().set(LinkUnspec::new_with_index(self.tunnel).up().build()).execute().await

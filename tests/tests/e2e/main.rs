@@ -5,6 +5,7 @@ mod addresses;
 mod bad_input;
 mod cleanup;
 mod cloudlets;
+mod collector;
 mod exit_codes;
 mod page;
 mod reference_client;

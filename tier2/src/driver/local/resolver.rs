@@ -64,10 +64,6 @@ fn tcp_listener(socket: Socket, address: SocketAddr) -> io::Result<TcpListener> 
 
 fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     socket.set_nonblocking(true)?;
-    if address.is_ipv6() {
-        // A new IPv6 address is tentative for a moment, and binding to it fails.
-        socket.set_freebind_v6(true)?;
-    }
     socket.bind(&address.into())
 }
 
