@@ -1,6 +1,7 @@
 # The everyday commands.
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help build demo demo-shell test lint unit e2e bench clean
 
 help: ## Show this list

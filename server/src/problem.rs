@@ -108,7 +108,8 @@ pub(crate) fn json_config() -> JsonConfig {
             }
             other => format!("the body cannot be read: {other}"),
         };
-        ApiError::new(status, code(status), detail).into()
+        let code = if status == StatusCode::BAD_REQUEST { "invalid-body" } else { code(status) };
+        ApiError::new(status, code, detail).into()
     })
 }
 
@@ -168,7 +169,6 @@ fn title(status: StatusCode) -> &'static str {
 
 fn code(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::BAD_REQUEST => "invalid-body",
         StatusCode::NOT_FOUND => "not-found",
         StatusCode::METHOD_NOT_ALLOWED => "method-not-allowed",
         StatusCode::PAYLOAD_TOO_LARGE => "body-too-large",
