@@ -12,6 +12,8 @@ use url::Url;
 
 /// How long an answer is used without asking whether it changed.
 const FRESH: Duration = Duration::from_secs(10);
+/// How long a server that fails is left alone, so that those who wait do not wait one after another.
+const REST: Duration = Duration::from_secs(2);
 /// Limits of one request.
 const CONNECT: Duration = Duration::from_secs(2);
 const TOTAL: Duration = Duration::from_secs(10);
@@ -34,7 +36,7 @@ impl std::fmt::Debug for Remote {
 
 #[derive(Clone, Default)]
 struct Entry {
-    asked: Option<Instant>,
+    fresh_until: Option<Instant>,
     etag: Option<String>,
     modified: Option<String>,
     answer: Option<Result<Arc<Recipe>, RecipeError>>,
@@ -64,24 +66,17 @@ impl Remote {
     pub(crate) async fn get(&self, application: &ApplicationId) -> Result<Arc<Recipe>, RecipeError> {
         let entry = self.known.get_with(*application, Arc::default);
         let mut entry = entry.lock().await;
-        if let (Some(asked), Some(answer)) = (entry.asked, &entry.answer)
-            && asked.elapsed() < FRESH
-        {
-            return answer.clone();
+        if entry.fresh_until.is_none_or(|end| end <= Instant::now()) {
+            *entry = match (self.fetch(application, entry.clone()).await, &entry.answer) {
+                (Ok(fetched), _) => fetched,
+                (Err(error), Some(Ok(_))) => {
+                    warn!(%error, "going on with the recipe as it was");
+                    Entry { fresh_until: soon(REST), ..entry.clone() }
+                }
+                (Err(error), _) => Entry { fresh_until: soon(REST), answer: Some(Err(error)), ..Entry::default() },
+            };
         }
-        let fetched = self.fetch(application, entry.clone()).await;
-        *entry = match (fetched, &entry.answer) {
-            (Ok(fetched), _) => fetched,
-            (Err(error), Some(Ok(_))) => {
-                warn!(%error, "going on with the recipe as it was");
-                Entry { asked: Some(Instant::now()), ..entry.clone() }
-            }
-            (Err(error), _) => return Err(error),
-        };
-        match &entry.answer {
-            Some(answer) => answer.clone(),
-            None => Err(self.not_found(application)),
-        }
+        entry.answer.clone().unwrap_or_else(|| Err(self.not_found(application)))
     }
 
     async fn fetch(&self, application: &ApplicationId, known: Entry) -> Result<Entry, RecipeError> {
@@ -127,11 +122,11 @@ fn request(agent: &Agent, url: &Url, file: &str, known: Entry, not_found: Recipe
         }
     }
     let mut response = request.call().map_err(|error| unreachable(error.to_string()))?;
-    let asked = Some(Instant::now());
+    let fresh_until = soon(FRESH);
     match response.status() {
-        StatusCode::NOT_MODIFIED => Ok(Entry { asked, ..known }),
+        StatusCode::NOT_MODIFIED => Ok(Entry { fresh_until, ..known }),
         StatusCode::NOT_FOUND | StatusCode::GONE => {
-            Ok(Entry { asked, answer: Some(Err(not_found)), ..Entry::default() })
+            Ok(Entry { fresh_until, answer: Some(Err(not_found)), ..Entry::default() })
         }
         StatusCode::OK => {
             let etag = text(response.headers(), header::ETAG);
@@ -142,10 +137,14 @@ fn request(agent: &Agent, url: &Url, file: &str, known: Entry, not_found: Recipe
                 Err(ureq::Error::BodyExceedsLimit(_)) => Err(parse::too_large(file)),
                 Err(error) => return Err(unreachable(error.to_string())),
             };
-            Ok(Entry { asked, etag, modified, answer: Some(answer.map(Arc::new)) })
+            Ok(Entry { fresh_until, etag, modified, answer: Some(answer.map(Arc::new)) })
         }
         status => Err(unreachable(format!("the server answered {status}"))),
     }
+}
+
+fn soon(delay: Duration) -> Option<Instant> {
+    Instant::now().checked_add(delay)
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {

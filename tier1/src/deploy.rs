@@ -30,34 +30,35 @@ pub(crate) const fn attempts(results: usize) -> usize {
 /// The cloudlets to ask, in order: first those that hold the deployment already, as far as they still suit the client.
 #[must_use]
 pub(crate) fn candidates(service: &Service, client: &Client, errand: &Errand, results: usize) -> Vec<Arc<Cloudlet>> {
-    ranked(service, client, errand, attempts(results), |fresh| {
+    let deployment = (errand.application, errand.key);
+    ranked(service, client, attempts(results), |fresh, suits| {
         let first: Vec<_> = fresh.iter().take(results).map(|cloudlet| cloudlet.id).collect();
-        if first.is_empty() { Vec::new() } else { service.holders.claim((errand.application, errand.key), first) }
+        // Without anybody to choose, those that take no new deployments may be left.
+        if first.is_empty() {
+            service.holders.get(&deployment).chosen
+        } else {
+            service.holders.claim(deployment, first, suits)
+        }
     })
 }
 
 /// The same, without choosing any.
 #[must_use]
 pub(crate) fn preview(service: &Service, client: &Client, errand: &Errand, results: usize) -> Vec<Arc<Cloudlet>> {
-    ranked(service, client, errand, results, |_| service.holders.get(&(errand.application, errand.key)).chosen)
+    ranked(service, client, results, |_, _| service.holders.get(&(errand.application, errand.key)).chosen)
 }
 
 fn ranked(
     service: &Service,
     client: &Client,
-    errand: &Errand,
     limit: usize,
-    chosen: impl FnOnce(&[Arc<Cloudlet>]) -> Vec<CloudletId>,
+    chosen: impl FnOnce(&[Arc<Cloudlet>], &dyn Fn(CloudletId) -> bool) -> Vec<CloudletId>,
 ) -> Vec<Arc<Cloudlet>> {
     let snapshot = service.registry.snapshot();
+    let suiting = |id: CloudletId| snapshot.get(id).filter(|cloudlet| service.chain.offers(cloudlet, client));
     let fresh: Vec<_> = service.chain.candidates(&snapshot, client).take(limit).cloned().collect();
-    let mut ids = chosen(&fresh);
-    if ids.is_empty() {
-        // Only cloudlets that take no new deployments may be left.
-        ids = service.holders.get(&(errand.application, errand.key)).chosen;
-    }
-    let known = ids.iter().filter_map(|id| snapshot.get(*id));
-    let mut first: Vec<_> = known.filter(|cloudlet| service.chain.offers(cloudlet, client)).cloned().collect();
+    let ids = chosen(&fresh, &|id| suiting(id).is_some());
+    let mut first: Vec<_> = ids.iter().filter_map(|id| suiting(*id)).cloned().collect();
     first.extend(fresh.into_iter().filter(|cloudlet| !ids.contains(&cloudlet.id)));
     first.truncate(limit);
     first

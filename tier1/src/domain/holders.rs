@@ -50,14 +50,21 @@ impl Holders {
         self.0.get(deployment).unwrap_or_default()
     }
 
-    /// Chooses cloudlets unless some are chosen already, and returns the chosen ones: of requests at the same time, all
-    /// go where the first one goes.
+    /// Chooses cloudlets unless one that `suits` is chosen already, and returns the chosen ones: of requests at the same
+    /// time, all go where the first one goes.
     #[must_use]
-    pub fn claim(&self, deployment: Deployment, cloudlets: Vec<CloudletId>) -> Vec<CloudletId> {
+    pub fn claim(
+        &self,
+        deployment: Deployment,
+        cloudlets: Vec<CloudletId>,
+        suits: impl Fn(CloudletId) -> bool,
+    ) -> Vec<CloudletId> {
         let entry = self.0.entry(deployment).and_upsert_with(|known| {
             let mut holding = known.map(moka::Entry::into_value).unwrap_or_default();
-            if holding.chosen.is_empty() {
-                holding.chosen = cloudlets;
+            if !holding.chosen.iter().any(|id| suits(*id)) {
+                let former = std::mem::replace(&mut holding.chosen, cloudlets);
+                holding.chosen.extend(former);
+                holding.chosen.truncate(CLOUDLETS);
             }
             holding
         });
@@ -107,10 +114,11 @@ mod tests {
     #[test]
     fn the_first_claim_wins() {
         let (holders, [a, b]) = (Holders::default(), [(); 2].map(|()| CloudletId::random()));
-        assert_eq!(holders.claim(deployment(), vec![a]), [a]);
-        assert_eq!(holders.claim(deployment(), vec![b]), [a]);
+        assert_eq!(holders.claim(deployment(), vec![a], |_| true), [a]);
+        assert_eq!(holders.claim(deployment(), vec![b], |_| true), [a]);
+        assert_eq!(holders.claim(deployment(), vec![b], |id| id != a), [b, a]);
         let other = (ApplicationId::HELLOWORLD, PublicKey::from([8; 32]));
-        assert_eq!(holders.claim(other, vec![b]), [b]);
+        assert_eq!(holders.claim(other, vec![b], |_| true), [b]);
     }
 
     #[test]
@@ -121,11 +129,11 @@ mod tests {
             holders.settle(deployment(), &Outcome { holding, without, doubtful });
             holders.get(&deployment())
         };
-        let _ = holders.claim(deployment(), vec![a, b]);
+        let _ = holders.claim(deployment(), vec![a, b], |_| true);
         assert_eq!(settle(&[b], &[], &[a]), Holding { chosen: vec![b], doubtful: vec![a] });
         assert_eq!(settle(&[c], &[], &[]), Holding { chosen: vec![c, b], doubtful: vec![a] });
         assert_eq!(settle(&[a], &[c], &[d]), Holding { chosen: vec![a, b], doubtful: vec![d] });
         assert_eq!(settle(&[], &[a, b, d], &[]), Holding::default());
-        assert_eq!(holders.claim(deployment(), vec![d]), [d]);
+        assert_eq!(holders.claim(deployment(), vec![d], |_| true), [d]);
     }
 }
