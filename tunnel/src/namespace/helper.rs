@@ -4,7 +4,7 @@
 //! namespaces and waits; its child is process 1 of the new PID namespace, so that everything in it ends with it.
 //! It ends when the owner's end of the socket closes, however the owner died.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -30,6 +30,8 @@ use crate::tun::Tun;
 /// The name by which an executable knows that it was started as a helper.
 pub(super) const NAME: &str = "sinfonia-netns";
 
+const NAME_C: &CStr = c"sinfonia-netns";
+
 /// The descriptor at which the helper finds its end of the socket pair.
 pub(super) const CONTROL: RawFd = 3;
 
@@ -47,6 +49,8 @@ pub fn run_if_invoked() {
 /// The helper's own `main`.
 #[must_use]
 pub fn run() -> ExitCode {
+    // What ps(1) and top(1) show would otherwise be the end of /proc/self/exe.
+    let _ = prctl::set_name(NAME_C);
     let Ok(Some((Request::Start(start), _))) = receive(CONTROL) else {
         return ExitCode::FAILURE;
     };
