@@ -6,7 +6,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The directory is missing, is none, or may not be read.
-    #[error("recipes directory {}: {source}; name an existing directory or an http(s) URL", path.display())]
+    #[error("recipes directory {} cannot be read; name an existing directory or an http(s) URL", path.display())]
     Directory {
         /// What was given.
         path: PathBuf,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 #[derive(Debug, Error)]
 pub enum CloudletsError {
     /// The file is not there or may not be read.
-    #[error("cloudlets file {}: {source}", path.display())]
+    #[error("cloudlets file {} cannot be read", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -15,7 +15,7 @@ pub(crate) struct GeoIp(Option<Reader<Vec<u8>>>);
 
 /// The database is not usable.
 #[derive(Debug, Error)]
-#[error("GeoIP database {}: {source}; expected a city database in MaxMind's .mmdb format", path.display())]
+#[error("GeoIP database {} cannot be read; expected a city database in MaxMind's .mmdb format", path.display())]
 pub struct GeoIpError {
     path: PathBuf,
     source: maxminddb::MaxMindDbError,

@@ -5,6 +5,7 @@ use clap::Parser;
 use sinfonia_telemetry::Verbosity;
 use sinfonia_tier1::{Config, domain::MatcherKind};
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 /// Knows cloudlets, finds those that suit a client, and passes deploy requests on to them
 #[derive(Debug, Parser)]
@@ -19,8 +20,17 @@ struct Command {
 }
 
 #[actix_web::main]
-async fn main() -> anyhow::Result<()> {
-    let command = Command::parse();
+async fn main() -> ExitCode {
+    match run(Command::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sinfonia-tier1: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
     if command.list_matchers {
         return list_matchers().context("the matchers cannot be listed");
     }
