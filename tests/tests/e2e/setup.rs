@@ -199,8 +199,12 @@ pub(crate) fn deployment_path(world: &World, application: &str) -> String {
 
 /// The status and the body, if it is JSON, of an answer to a request without a body.
 pub(crate) fn ask(method: &str, url: &str) -> (u16, serde_json::Value) {
+    send(ureq::http::Request::builder().method(method).uri(url).body(()).unwrap())
+}
+
+/// The same for any request.
+pub(crate) fn send(request: ureq::http::Request<impl ureq::AsSendBody>) -> (u16, serde_json::Value) {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let request = ureq::http::Request::builder().method(method).uri(url).body(()).unwrap();
     let mut answer = agent.run(request).unwrap();
     let body = answer.body_mut().read_to_string().unwrap();
     (answer.status().as_u16(), serde_json::from_str(&body).unwrap_or_default())
