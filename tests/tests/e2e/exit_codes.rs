@@ -134,7 +134,7 @@ fn ended_before_the_application_runs_it_leaves_nothing() {
     setup.relay.drop_all(true);
     let deployed = |client: &Running| drop(client.wait_for_log(&["deployed", "count=1"]));
     let deploying = |_: &Running| eventually("it is being deployed", || setup.deployments() == 1);
-    let stages: [(&str, &dyn Fn(&Running)); 2] = [(&never_ready, &deploying), (&page, &deployed)];
+    let stages = [(&never_ready, &deploying as &dyn Fn(&Running)), (&page, &deployed)];
     for (application, reached) in stages {
         let options = ["--debug", "--release", "--handshake-timeout", "600"];
         let client = setup.client(&options, application, &["echo", "never"]);
