@@ -28,11 +28,8 @@ fn private_keys_are_nowhere_but_in_files_of_their_owner() {
     let client = setup.client(&["--debug"], &application, &["sh", "-c", script]);
     eventually("the client has the page", || client.output().contains("seen\n"));
 
-    let keys = [
-        key_in(&setup.world.path("home/.cache/sinfonia").join(&application)),
-        key_in(&setup.world.path("cloudlet/private-key")),
-    ];
-    let needles: Vec<Vec<u8>> = keys.iter().flat_map(|key| forms(key)).collect();
+    let kept = [setup.world.path("cloudlet/private-key"), setup.world.path("home/.cache/sinfonia").join(&application)];
+    let needles: Vec<Vec<u8>> = kept.iter().flat_map(|file| forms(&key_in(file))).collect();
     let clean = |what: &str, bytes: &[u8]| {
         for needle in &needles {
             assert!(!bytes.windows(needle.len()).any(|window| window == needle), "a private key is in {what}");
@@ -55,15 +52,20 @@ fn private_keys_are_nowhere_but_in_files_of_their_owner() {
     let logs = [finished.errors, finished.output, setup.tier1.log(), setup.tier2.log()];
     assert!(logs[0].contains("TRACE") && logs[3].contains("TRACE"), "the logs say all there is to say");
     logs.iter().for_each(|log| clean("a log", log.as_bytes()));
-    eventually("spans arrive", || !collector.spans().is_empty());
+    for tier in ["sinfonia-tier1", "sinfonia-tier2", "sinfonia-tier3"] {
+        eventually(tier, || collector.spans().iter().any(|(service, _)| service == tier));
+    }
     clean("telemetry", &collector.raw());
 
-    for file in files(&setup.world.path("")) {
-        let content = fs::read(&file).unwrap();
-        if needles.iter().any(|needle| content.windows(needle.len()).any(|window| window == needle)) {
-            assert_eq!(mode(&file), 0o600, "{}", file.display());
-            assert_eq!(mode(file.parent().unwrap()), 0o700, "{}", file.display());
-        }
+    let holds_key = |file: &PathBuf| {
+        let content = fs::read(file).unwrap();
+        needles.iter().any(|needle| content.windows(needle.len()).any(|window| window == needle))
+    };
+    let mut holding: Vec<_> = files(&setup.world.path("")).into_iter().filter(holds_key).collect();
+    holding.sort();
+    assert_eq!(holding, kept);
+    for file in kept {
+        assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700), "{}", file.display());
     }
 }
 

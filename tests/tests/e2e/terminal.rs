@@ -12,7 +12,7 @@ use sinfonia_tests::{World, program};
 
 use crate::setup::Alone;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 const CTRL_C: &str = "\x03";
 const CTRL_Z: &str = "\x1a";
