@@ -1,11 +1,11 @@
 //! Which cloudlets hold a client's deployment, so that it is found again.
 
-use moka::{ops::compute::Op, sync::Cache};
+use moka::{ops::compute::Op, policy::EvictionPolicy, sync::Cache};
 use sinfonia_wire::{ApplicationId, CloudletId, PublicKey};
 use std::time::Duration;
 
 /// Deployments remembered at most, and for how long after they were last asked for.
-const CAPACITY: u64 = 1_000_000;
+const CAPACITY: u64 = 250_000;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Cloudlets remembered for one deployment.
 const CLOUDLETS: usize = 16;
@@ -39,7 +39,9 @@ pub struct Outcome {
 
 impl Default for Holders {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(CAPACITY).time_to_idle(FORGOTTEN_AFTER).build())
+        // Moka's own policy would rather keep what is used often than what is new.
+        let lru = EvictionPolicy::lru();
+        Self(Cache::builder().max_capacity(CAPACITY).eviction_policy(lru).time_to_idle(FORGOTTEN_AFTER).build())
     }
 }
 

@@ -29,6 +29,8 @@ use std::{
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
+/// What is repeated of a cloudlet's explanation, in characters.
+const LONGEST_DETAIL: usize = 500;
 /// Idle connections are closed before the usual server does it, which is after 5 s.
 const IDLE: Duration = Duration::from_secs(4);
 /// Connections of one thread.
@@ -219,7 +221,8 @@ async fn exchange(
         return Ok(body);
     }
     let problem = Problem::from_answer(status.as_u16(), &body);
-    Err(CallError::Refused { status, detail: problem.detail.unwrap_or(problem.title) })
+    let detail = problem.detail.unwrap_or(problem.title).chars().take(LONGEST_DETAIL).collect();
+    Err(CallError::Refused { status, detail })
 }
 
 fn with_headers(mut request: ClientRequest, errand: &Errand) -> ClientRequest {
