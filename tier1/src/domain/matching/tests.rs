@@ -21,6 +21,17 @@ const NETWORKS: [&str; 10] = [
 const CLIENTS: [&str; 6] =
     ["10.1.2.3", "::ffff:10.1.2.3", "10.200.0.1", "2001:db8:1::1", "2001:db8:2::1", "192.0.2.129"];
 
+fn unnamed() -> CloudletInfo {
+    let endpoint = "http://192.0.2.1/api/v1/deploy".parse().unwrap();
+    CloudletInfo { uuid: Some(CloudletId::random()), ..CloudletInfo::new(endpoint) }
+}
+
+fn configured(info: CloudletInfo) -> Arc<Cloudlet> {
+    let heard = Moment::now();
+    let parts = Registration { info, origin: Origin::Configured, addresses: vec![], places: vec![], heard };
+    Arc::new(Cloudlet::try_from(parts).unwrap())
+}
+
 fn networks(most: usize) -> impl Strategy<Value = Vec<Network>> {
     vec(select(&NETWORKS[..]).prop_map(|text| text.parse().unwrap()), 0..=most)
 }
@@ -37,16 +48,13 @@ prop_compose! {
         rejected in networks(1),
         draining in prop::bool::weighted(0.1),
     ) -> Arc<Cloudlet> {
-        let mut info = CloudletInfo::new("http://192.0.2.1/api/v1/deploy".parse().unwrap());
-        info.uuid = Some(CloudletId::random());
+        let mut info = unnamed();
         info.locations = Some(locations);
         info.local_networks = Some(local);
         info.accepted_clients = accepted;
         info.rejected_clients = Some(rejected);
         info.draining = draining;
-        let heard = Moment::now();
-        let parts = Registration { info, origin: Origin::Configured, addresses: vec![], places: vec![], heard };
-        Arc::new(Cloudlet::try_from(parts).unwrap())
+        configured(info)
     }
 }
 
@@ -140,13 +148,10 @@ proptest! {
 }
 
 fn known(name: &str, change: impl FnOnce(&mut CloudletInfo)) -> Arc<Cloudlet> {
-    let mut info = CloudletInfo::new("http://192.0.2.1/api/v1/deploy".parse().unwrap());
-    info.uuid = Some(CloudletId::random());
+    let mut info = unnamed();
     info.name = Some(name.to_owned());
     change(&mut info);
-    let heard = Moment::now();
-    let parts = Registration { info, origin: Origin::Configured, addresses: vec![], places: vec![], heard };
-    Arc::new(Cloudlet::try_from(parts).unwrap())
+    configured(info)
 }
 
 fn names(cloudlets: Vec<Arc<Cloudlet>>, address: &str, location: Option<&str>) -> Vec<String> {
