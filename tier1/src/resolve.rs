@@ -76,11 +76,11 @@ impl Policy {
         let Self::NotLocal { listening } = self else {
             return Ok(());
         };
-        if addresses::is_local(address.ip()) {
-            return Err(AddressError::Local { host: host.to_owned(), address: address.ip() });
-        }
         if address.port() == listening.port() && reaches(listening.ip(), address.ip()) {
             return Err(AddressError::Itself { host: host.to_owned(), address });
+        }
+        if addresses::is_local(address.ip()) {
+            return Err(AddressError::Local { host: host.to_owned(), address: address.ip() });
         }
         Ok(())
     }
