@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
+
 use crate::process::signal;
 
 /// Begins the names of all worlds' directories.
@@ -51,7 +53,7 @@ pub(crate) fn remove_stale(directory: &Path) {
         for (group, start) in recorded(&entry.path()) {
             // The number may be somebody else's by now.
             if start_time(group).is_some_and(|now| now == start) {
-                signal(&format!("-{group}"), "KILL");
+                signal(-group.cast_signed(), Signal::SIGKILL);
             }
         }
         let _ = fs::remove_dir_all(entry.path());

@@ -7,6 +7,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// How long anything may take that a test waits for; generous, since it only ends a test that fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -85,7 +88,8 @@ impl Running {
 
     /// Sends a signal by name, such as `TERM`, to the process alone.
     pub fn signal(&self, name: &str) {
-        signal(&self.pid().to_string(), name);
+        let number = format!("SIG{name}").parse().unwrap();
+        signal(self.pid().cast_signed(), number);
     }
 
     /// True while it runs.
@@ -121,7 +125,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        signal(&format!("-{}", self.child.id()), "KILL");
+        signal(-self.child.id().cast_signed(), Signal::SIGKILL);
         let _ = self.child.wait();
     }
 }
@@ -143,9 +147,9 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// kill(1), since the standard library sends no signals.
-pub(crate) fn signal(target: &str, name: &str) {
-    let _ = Command::new("kill").args(["-s", name, "--", target]).stderr(Stdio::null()).status();
+/// Sends a signal to a process, or to a group if the number is negative. It may be gone.
+pub(crate) fn signal(target: i32, signal: Signal) {
+    let _ = kill(Pid::from_raw(target), signal);
 }
 
 impl Log {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, Once};
 
+use nix::sys::signal::Signal;
 use uuid::Uuid;
 
 use crate::leftovers;
@@ -143,7 +144,7 @@ impl Drop for World {
     fn drop(&mut self) {
         let groups = self.groups.lock().unwrap();
         for group in groups.iter() {
-            signal(&format!("-{group}"), "KILL");
+            signal(-group.cast_signed(), Signal::SIGKILL);
         }
         // Files in use cannot be unmounted from under a process that still ends.
         if !std::thread::panicking() {
