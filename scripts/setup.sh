@@ -23,7 +23,7 @@ main() {
         deny
         ;;
     test)
-        packages cc:gcc cc:libc6-dev busybox:busybox
+        packages cc:gcc cc:libc6-dev busybox:busybox ip:iproute2
         tun 6
         namespaces
         reference
@@ -103,10 +103,12 @@ reference() {
     [ -e "$venv/ready" ] && return
     say "installing the reference client, sinfonia-tier3 $reference_client from PyPI"
     mkdir -p "$cache"
-    for python in /usr/bin/python3 python3; do
-        "$python" -m venv --clear "$venv" >/dev/null 2>&1 && break
-    done || packages no-python-with-venv:python3-venv
-    [ -x "$venv/bin/pip" ] || python3 -m venv --clear "$venv"
+    # The system's Python: one in somebody's home is out of reach for the tests' user.
+    python=/usr/bin/python3
+    "$python" -m venv --clear "$venv" >/dev/null 2>&1 || {
+        packages no-venv:python3-venv
+        "$python" -m venv --clear "$venv"
+    }
     "$venv/bin/pip" install --quiet --disable-pip-version-check "sinfonia-tier3==$reference_client"
     ln -sfn "${venv##*/}" "$cache/reference-client"
     touch "$venv/ready"
