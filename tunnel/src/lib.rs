@@ -7,6 +7,7 @@ mod config;
 mod device;
 mod engine;
 mod key;
+mod memory;
 pub mod namespace;
 mod netlink;
 mod path_mtu;
@@ -17,6 +18,7 @@ pub use config::{CLIENT_KEEPALIVE, Config, ConfigError, DEFAULT_MTU};
 pub use device::{Binding, Device, DeviceError};
 pub use engine::{LinkId, Peer, PeerStats};
 pub use key::{PrivateKey, PrivateKeyError};
+pub use memory::release_code;
 pub use namespace::{
     BoxOptions, Command, Exit, Namespace, NamespaceError, NamespaceOptions, SocketKind, Stdio, helper,
 };

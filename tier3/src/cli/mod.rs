@@ -90,6 +90,8 @@ async fn supervise(tunnel: &Tunnel, words: &[OsString], signals: &mut Signals) -
     let (program, args) =
         words.split_first().map_or_else(Default::default, |(first, rest)| (first.clone(), rest.to_vec()));
     tunnel.start(Command { program, args, ..Command::default() }).await?;
+    // From here on the application is what counts.
+    sinfonia_tunnel::release_code();
     let exited = tunnel.namespace().exited();
     tokio::pin!(exited);
     loop {

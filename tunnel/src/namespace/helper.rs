@@ -23,6 +23,7 @@ use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid};
 
 use super::message::{Failure, Reply, Request, Stage, Start, receive, send};
 use super::{Exit, SocketKind, command, mounts};
+use crate::memory::release_code;
 use crate::netlink::Network;
 use crate::plan::{NetworkPlan, Step};
 use crate::tun::Tun;
@@ -93,6 +94,7 @@ fn in_new_namespaces(start: &Start, user_namespace: bool) -> ExitCode {
             // Only the child may hold the socket open. What the terminal sends is for the command to decide.
             let _ = nix::unistd::close(CONTROL);
             ignore_terminal_signals();
+            release_code();
             while matches!(waitpid(child, None), Err(Errno::EINTR)) {}
             ExitCode::SUCCESS
         }
@@ -178,6 +180,7 @@ impl Init {
         let Some((request, _)) = receive(self.control.as_raw_fd())? else {
             return Ok(false);
         };
+        let is_start = matches!(request, Request::Spawn(_));
         let mut attached = None;
         let result = match request {
             Request::Start(_) => Err(Stage::Namespaces.failed(&io::Error::other("already started"))),
@@ -197,6 +200,9 @@ impl Init {
         };
         let reply = result.map_or_else(Reply::Failed, |()| Reply::Done);
         send(self.control.as_raw_fd(), &reply, attached.as_ref().map(OwnedFd::as_fd))?;
+        if is_start {
+            release_code();
+        }
         Ok(true)
     }
 
