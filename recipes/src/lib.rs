@@ -55,6 +55,19 @@ impl Repository {
         }
     }
 
+    /// Refuses a recipe whose `local:` command comes from elsewhere: whoever runs commands asks first.
+    ///
+    /// # Errors
+    /// [`RecipeError::LocalFromRemote`].
+    pub fn check_commands(&self, application: &ApplicationId, recipe: &Recipe) -> Result<(), RecipeError> {
+        match &self.0 {
+            Source::Remote(remote) if recipe.local.is_some() => {
+                Err(RecipeError::LocalFromRemote { file: remote.file(application) })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether recipes come from a local directory; only those may name local commands.
     #[must_use]
     pub fn is_local(&self) -> bool {

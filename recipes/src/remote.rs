@@ -92,6 +92,11 @@ impl Remote {
             .unwrap_or_else(|error| Err(RecipeError::Unreachable { file, reason: error.to_string() }))
     }
 
+    /// How the recipe's file is named in messages.
+    pub(crate) fn file(&self, application: &ApplicationId) -> String {
+        format!("{}{application}.yaml", shown(&self.base))
+    }
+
     fn not_found(&self, application: &ApplicationId) -> RecipeError {
         RecipeError::NotFound { application: *application, repository: shown(&self.base) }
     }
@@ -133,7 +138,7 @@ fn request(agent: &Agent, url: &Url, file: &str, known: Entry, not_found: Recipe
             let modified = text(response.headers(), header::LAST_MODIFIED);
             let body = response.body_mut().with_config().limit(parse::MAX_BYTES).read_to_string();
             let answer = match body {
-                Ok(body) => parse::recipe(&body, file).and_then(|recipe| without_commands(recipe, file)),
+                Ok(body) => parse::recipe(&body, file),
                 Err(ureq::Error::BodyExceedsLimit(_)) => Err(parse::too_large(file)),
                 Err(error) => return Err(unreachable(error.to_string())),
             };
@@ -149,11 +154,4 @@ fn soon(delay: Duration) -> Option<Instant> {
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
-}
-
-fn without_commands(recipe: Recipe, file: &str) -> Result<Recipe, RecipeError> {
-    if recipe.local.is_some() {
-        return Err(RecipeError::LocalFromRemote { file: file.to_owned() });
-    }
-    Ok(recipe)
 }

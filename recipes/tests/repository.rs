@@ -166,12 +166,21 @@ async fn what_is_known_is_revalidated_and_outlives_its_server() {
 }
 
 #[tokio::test]
-async fn what_a_server_may_not_say() {
+async fn commands_from_elsewhere_are_known_but_not_to_be_run() {
     let local = format!("{RECIPE}local:\n  command: [nginx]\n  port: 80\n  service: web\n");
+    let server = Server::start(vec![http("200 OK", "", &local)]);
+    let repository = Repository::open(&server.url).unwrap();
+    let recipe = repository.get(&ID).await.unwrap();
+    let error = repository.check_commands(&ID, &recipe).unwrap_err().to_string();
+    assert!(error.contains(&server.url) && error.contains("`local:` section"), "{error}");
+    assert!(open(Path::new("/")).check_commands(&ID, &recipe).is_ok());
+}
+
+#[tokio::test]
+async fn what_a_server_may_not_say() {
     let too_long = format!("# {}\n{RECIPE}", "x".repeat(2 << 20));
     let cases = [
         (http("404 Not Found", "", ""), "there is no recipe"),
-        (http("200 OK", "", &local), "`local:` section"),
         (http("200 OK", "", "chart: ../a\nversion: 1\n"), "not valid: chart"),
         (http("200 OK", "", &too_long), "larger than"),
         (http("500 Internal Server Error", "", "sorry"), "answered 500"),

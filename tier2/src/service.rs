@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sinfonia_recipes::{RecipeError, Repository};
+use sinfonia_wire::{ApplicationId, Recipe};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -106,7 +107,7 @@ impl Service {
     /// Makes the remembered deployments again whose lease lives.
     pub async fn restore(&self, records: &[Record]) {
         for record in records {
-            let made = match self.recipes.get(&record.application).await {
+            let made = match self.runnable(&record.application).await {
                 Ok(recipe) => self.driver.check(&recipe).is_ok() && self.registry.restore(record, recipe),
                 Err(error) => {
                     tracing::warn!(deployment = %record.name, %error, "not made again");
@@ -124,8 +125,14 @@ impl Service {
         self.closing.send_replace(true);
     }
 
+    async fn runnable(&self, application: &ApplicationId) -> Result<Arc<Recipe>, RecipeError> {
+        let recipe = self.recipes.get(application).await?;
+        self.recipes.check_commands(application, &recipe)?;
+        Ok(recipe)
+    }
+
     async fn create(&self, id: DeploymentId) -> Result<Arc<Deployment>, DeployError> {
-        let recipe = self.recipes.get(&id.application).await?;
+        let recipe = self.runnable(&id.application).await?;
         self.driver.check(&recipe)?;
         Ok(self.registry.create(id, recipe).await?)
     }

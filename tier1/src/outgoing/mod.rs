@@ -57,7 +57,7 @@ impl Default for Limits {
             connect: Duration::from_secs(2),
             deploy: Duration::from_secs(30),
             lookup: Duration::from_secs(5),
-            patience: Duration::from_secs(3),
+            patience: Duration::from_secs(5),
             total: Duration::from_secs(60),
         }
     }
