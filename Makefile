@@ -37,7 +37,7 @@ e2e: ## Run the end-to-end tests, as an ordinary user and as root
 
 bench: ## Measure and print figures (NAME=<figure> for one)
 	@scripts/setup.sh test
-	scripts/bench.sh $(NAME)
+	@scripts/bench.sh $(NAME)
 
 clean: ## Remove what was built
 	cargo clean
