@@ -76,6 +76,27 @@ fn a_client_in_the_tunnel_is_a_job_of_the_shell_outside() {
 }
 
 #[test]
+fn any_shell_can_be_used_in_the_tunnel_and_be_suspended() {
+    let mut terminal = Terminal::open();
+    terminal.play(&[
+        ("sinfonia-tier3 $BACKEND dash -i\n", INNER),
+        (REPEAT, ""),
+        ("1\n", "got:1"),
+        (CTRL_Z, r"\[1\] \+ Stopped"),
+        ("fg\n", "sed"),
+        ("2\n", "got:2"),
+        (CTRL_C, INNER),
+        ("exit 5\n", OUTER),
+        ("echo status=$?\n", "status=5"),
+        ("sinfonia-tier3 $BACKEND bash --norc\n", INNER),
+        ("suspend\n", r"\[1\]\+ +Stopped"),
+        ("fg\n", INNER),
+        ("exit 6\n", OUTER),
+        ("echo status=$?\n", "status=6"),
+    ]);
+}
+
+#[test]
 fn the_size_of_the_terminal_is_followed() {
     let mut terminal = Terminal::open();
     terminal.play(&[("sinfonia-tier3 $BACKEND bash --norc\n", INNER), ("stty size\n", "24 80")]);

@@ -5,6 +5,7 @@ mod export;
 mod progress;
 mod signals;
 pub(crate) mod status;
+mod terminal;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -19,7 +20,8 @@ use url::Url;
 
 use args::{Invocation, Task};
 use progress::Progress;
-use signals::{Signals, Terminal};
+use signals::Signals;
+use terminal::Terminal;
 
 /// Why the program ends before the application did.
 enum Early {
@@ -68,8 +70,8 @@ async fn application(invocation: &Invocation, words: &[OsString], signals: &mut 
     let begun = Instant::now();
     let client = client(invocation, signals).await?;
     let tunnel = connect(&client, invocation, signals, begun).await?;
-    let terminal = Terminal::in_foreground();
-    let result = supervise(&tunnel, words, signals).instrument(tracing::info_span!("run")).await;
+    let mut terminal = Terminal::in_foreground();
+    let result = supervise(&tunnel, words, signals, terminal.as_mut()).instrument(tracing::info_span!("run")).await;
     if let Some(terminal) = terminal {
         terminal.reclaim();
     }
@@ -86,10 +88,15 @@ async fn application(invocation: &Invocation, words: &[OsString], signals: &mut 
 }
 
 /// Starts the application and passes on what is meant for it until it ends.
-async fn supervise(tunnel: &Tunnel, words: &[OsString], signals: &mut Signals) -> Result<Exit, Error> {
+async fn supervise(
+    tunnel: &Tunnel,
+    words: &[OsString],
+    signals: &mut Signals,
+    mut terminal: Option<&mut Terminal>,
+) -> Result<Exit, Error> {
     let (program, args) =
         words.split_first().map_or_else(Default::default, |(first, rest)| (first.clone(), rest.to_vec()));
-    tunnel.start(Command { program, args, ..Command::default() }).await?;
+    tunnel.start(Command { program, args, foreground: terminal.is_some(), ..Command::default() }).await?;
     // From here on the application is what counts.
     sinfonia_tunnel::release_code();
     let exited = tunnel.namespace().exited();
@@ -99,6 +106,10 @@ async fn supervise(tunnel: &Tunnel, words: &[OsString], signals: &mut Signals) -
             exit = &mut exited => return Ok(exit),
             signal = signals.next() => if !signal.from_terminal {
                 tunnel.namespace().signal(signal.number);
+            },
+            () = tunnel.namespace().stopped() => if let Some(terminal) = &mut terminal {
+                let foreground = terminal.stop_as_well().await;
+                tunnel.namespace().resume(foreground);
             },
         }
     }

@@ -3,7 +3,6 @@
 use std::io;
 
 use nix::libc;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
@@ -66,41 +65,4 @@ fn arrived(origin: &Origin) -> Arrived {
     // The kernel sends these two for keys only; SIGHUP it may send to a session's leader alone.
     let key = matches!(origin.signal, libc::SIGINT | libc::SIGQUIT);
     Arrived { number: origin.signal, from_terminal: key && origin.cause == Cause::Kernel }
-}
-
-/// The terminal as it was before the application ran, if the application took it and is gone.
-#[derive(Debug)]
-pub(crate) struct Terminal {
-    group: nix::unistd::Pid,
-}
-
-impl Terminal {
-    /// The controlling terminal on standard input, if this program is in its foreground.
-    pub(crate) fn in_foreground() -> Option<Self> {
-        let group = nix::unistd::getpgrp();
-        (nix::unistd::tcgetpgrp(io::stdin()) == Ok(group)).then_some(Self { group })
-    }
-
-    /// Brings this program back to the foreground when nobody else is there: a shell in the namespace cannot name
-    /// the process group that was there before it, so it cannot give the terminal back.
-    pub(crate) fn reclaim(&self) {
-        let orphaned = match nix::unistd::tcgetpgrp(io::stdin()) {
-            Ok(group) if group == self.group => false,
-            Ok(group) => group.as_raw() <= 0 || nix::sys::signal::killpg(group, None).is_err(),
-            Err(_) => false,
-        };
-        if !orphaned {
-            return;
-        }
-        // Not to be stopped for touching the terminal from the background.
-        let mut stop = SigSet::empty();
-        stop.add(Signal::SIGTTOU);
-        let before = stop.thread_swap_mask(SigmaskHow::SIG_BLOCK);
-        if let Err(error) = nix::unistd::tcsetpgrp(io::stdin(), self.group) {
-            tracing::debug!(%error, "the terminal stays in the background");
-        }
-        if let Ok(before) = before {
-            let _ = before.thread_set_mask();
-        }
-    }
 }

@@ -7,7 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use caps::CapSet;
-use nix::unistd::{Pid, geteuid};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::unistd::{Pid, geteuid, getpid, setpgid, tcsetpgrp};
 
 use super::Command;
 
@@ -29,9 +30,14 @@ pub(super) fn spawn(wanted: &Command, user_namespace: bool, boxed: bool) -> io::
     if boxed && geteuid().is_root() && !user_namespace {
         command.uid(NOBODY).gid(NOBODY);
     }
+    let foreground = wanted.foreground;
     // SAFETY: the init process has one thread, so its child may allocate and take locks.
     unsafe {
         command.pre_exec(move || {
+            if foreground {
+                setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+                give_terminal(getpid())?;
+            }
             // What the owner and the init loop read from descriptors, the command gets as signals.
             nix::sys::signal::SigSet::empty().thread_set_mask()?;
             if boxed {
@@ -46,6 +52,16 @@ pub(super) fn spawn(wanted: &Command, user_namespace: bool, boxed: bool) -> io::
     // Reaped by the init loop with every other process of the namespace.
     let child = command.spawn().map_err(|error| not_in_path(wanted, error))?;
     Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
+}
+
+/// Makes a process group the one that the terminal's keys act on, from the background too.
+pub(super) fn give_terminal(group: Pid) -> io::Result<()> {
+    let mut stop = SigSet::empty();
+    stop.add(Signal::SIGTTOU);
+    let before = stop.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let given = tcsetpgrp(io::stdin(), group);
+    before.thread_set_mask()?;
+    Ok(given?)
 }
 
 /// execvp(3) says "permission denied" as soon as one directory of `PATH` cannot be searched, although the command is

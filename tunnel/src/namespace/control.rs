@@ -11,7 +11,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::message::{Failure, Reply, Request, receive, send};
@@ -27,6 +27,7 @@ pub(super) struct Control {
     socket: Arc<AsyncFd<OwnedFd>>,
     answers: Mutex<mpsc::Receiver<Answer>>,
     exit: watch::Receiver<Option<Exit>>,
+    stops: Arc<Notify>,
     reader: JoinHandle<()>,
 }
 
@@ -82,8 +83,9 @@ impl Control {
         let socket = Arc::new(socket);
         let (answers, receiver) = mpsc::channel(1);
         let (exit, watcher) = watch::channel(None);
-        let reader = tokio::spawn(read(socket.clone(), answers, exit));
-        Ok(Self { socket, answers: Mutex::new(receiver), exit: watcher, reader })
+        let stops = Arc::<Notify>::default();
+        let reader = tokio::spawn(read(socket.clone(), answers, exit, stops.clone()));
+        Ok(Self { socket, answers: Mutex::new(receiver), exit: watcher, stops, reader })
     }
 
     /// Asks, and waits for the answer: a descriptor if one came with it. `program` is what a spawn starts.
@@ -114,6 +116,10 @@ impl Control {
         }
     }
 
+    pub(super) async fn stopped(&self) {
+        self.stops.notified().await;
+    }
+
     pub(super) async fn exited(&self) -> Exit {
         let mut exit = self.exit.clone();
         match exit.wait_for(Option::is_some).await {
@@ -132,7 +138,12 @@ impl Drop for Control {
 }
 
 /// Sorts what the helper says into answers and news, until it hangs up.
-async fn read(socket: Arc<AsyncFd<OwnedFd>>, answers: mpsc::Sender<Answer>, exit: watch::Sender<Option<Exit>>) {
+async fn read(
+    socket: Arc<AsyncFd<OwnedFd>>,
+    answers: mpsc::Sender<Answer>,
+    exit: watch::Sender<Option<Exit>>,
+    stops: Arc<Notify>,
+) {
     loop {
         let message = socket.async_io(Interest::READABLE, |fd| receive::<Reply>(fd.as_raw_fd())).await;
         let answer = match message {
@@ -140,6 +151,10 @@ async fn read(socket: Arc<AsyncFd<OwnedFd>>, answers: mpsc::Sender<Answer>, exit
             Ok(Some((Reply::Failed(failure), _))) => Err(failure),
             Ok(Some((Reply::Exited(how), _))) => {
                 exit.send_replace(Some(how));
+                continue;
+            }
+            Ok(Some((Reply::Stopped, _))) => {
+                stops.notify_one();
                 continue;
             }
             Ok(None) => break,

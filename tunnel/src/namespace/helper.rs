@@ -15,7 +15,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, killpg, sigaction};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -126,7 +126,7 @@ fn init(start: &Start, user_namespace: bool) -> io::Result<()> {
         Ok(tun) => send(control.as_raw_fd(), &Reply::Done, Some(tun.as_fd()))?,
         Err(failure) => return send(control.as_raw_fd(), &Reply::Failed(failure), None),
     }
-    let mut init = Init { control, user_namespace, boxed: start.boxed.is_some(), command: None };
+    let mut init = Init { control, user_namespace, boxed: start.boxed.is_some(), command: None, foreground: false };
     loop {
         let mut ready =
             [PollFd::new(init.control.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
@@ -172,6 +172,8 @@ struct Init {
     user_namespace: bool,
     boxed: bool,
     command: Option<Pid>,
+    /// The command has a process group of its own, whose stops its owner does not see.
+    foreground: bool,
 }
 
 impl Init {
@@ -189,11 +191,23 @@ impl Init {
                 open_socket(kind).map(|fd| attached = Some(fd)).map_err(|errno| Stage::Socket.failed(&errno.into()))
             }
             Request::Spawn(wanted) => command::spawn(&wanted, self.user_namespace, self.boxed)
-                .map(|pid| self.command = Some(pid))
+                .map(|pid| {
+                    self.command = Some(pid);
+                    self.foreground = wanted.foreground;
+                })
                 .map_err(|error| Stage::Spawn.failed(&error)),
             Request::Signal(number) => {
                 if let (Some(pid), Ok(signal)) = (self.command, Signal::try_from(number)) {
                     let _ = kill(pid, signal);
+                }
+                return Ok(true);
+            }
+            Request::Continue { foreground } => {
+                if let Some(group) = self.command {
+                    if foreground {
+                        let _ = command::give_terminal(group);
+                    }
+                    let _ = killpg(group, Signal::SIGCONT);
                 }
                 return Ok(true);
             }
@@ -209,7 +223,11 @@ impl Init {
     /// Buries the dead: the command's end is news for the owner, orphans' is not.
     fn reap(&mut self) -> io::Result<()> {
         loop {
-            let (pid, exit) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            let (pid, exit) = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+                Ok(WaitStatus::Stopped(pid, _)) if self.foreground && self.command == Some(pid) => {
+                    send(self.control.as_raw_fd(), &Reply::Stopped, None)?;
+                    continue;
+                }
                 Ok(WaitStatus::Exited(pid, code)) => (pid, Exit::Code(code)),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Exit::Signal(signal as i32)),
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),

@@ -25,6 +25,10 @@ pub(crate) enum Request {
     Spawn(Command),
     /// Not answered.
     Signal(i32),
+    /// Continues a stopped command, in the terminal's foreground or not. Not answered.
+    Continue {
+        foreground: bool,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,6 +43,8 @@ pub(crate) enum Reply {
     Failed(Failure),
     /// The spawned command ended; not an answer to a request.
     Exited(Exit),
+    /// The command in the foreground stopped; not an answer to a request either.
+    Stopped,
 }
 
 /// Which step failed, and how.

@@ -72,6 +72,9 @@ pub struct Command {
     pub clear_env: bool,
     /// The working directory; the owner's by default.
     pub current_dir: Option<PathBuf>,
+    /// Runs it in a process group of its own, in the foreground of the terminal on standard input, as a shell does
+    /// with a job. Its owner then hears when it stops, see [`Namespace::stopped`].
+    pub foreground: bool,
 }
 
 /// A socket to open in a namespace.
@@ -166,6 +169,16 @@ impl Namespace {
     /// Sends a signal to the command, by number; nothing happens when none runs.
     pub fn signal(&self, number: i32) {
         self.control.tell(&Request::Signal(number));
+    }
+
+    /// Waits until a command in the foreground stops, as by Ctrl-Z.
+    pub async fn stopped(&self) {
+        self.control.stopped().await;
+    }
+
+    /// Continues a stopped command, in the terminal's foreground or not.
+    pub fn resume(&self, foreground: bool) {
+        self.control.tell(&Request::Continue { foreground });
     }
 
     /// The process that holds the namespace, seen from outside; none when it has ended.

@@ -118,6 +118,7 @@ fn command(local: &Local, recipe: &LocalRecipe) -> Command {
         env: basic.chain(own).collect(),
         clear_env: true,
         current_dir: local.recipes.clone().or_else(|| Some("/".into())),
+        foreground: false,
     }
 }
 
