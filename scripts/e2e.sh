@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the three programs and runs the end-to-end tests on them.
+# Builds the three programs and runs the end-to-end tests on them, and those of namespaces as the user
+# who may do least.
 #   scripts/e2e.sh [ARGUMENT OF THE TEST RUNNER]...
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,5 +15,6 @@ scripts/stage.sh "$stage" debug
 export SINFONIA_STAGE=$stage
 export SINFONIA_BIN_DIR=$stage/bin
 export SINFONIA_REFERENCE_CLIENT=$stage/reference-client/bin/sinfonia-tier3
-cargo test --locked -p sinfonia-tests --tests --no-fail-fast \
-    --config "target.'cfg(unix)'.runner='$PWD/scripts/run-test.sh'" -- "$@"
+runner="target.'cfg(unix)'.runner='$PWD/scripts/run-test.sh'"
+cargo test --locked -p sinfonia-tunnel --test namespace --config "$runner" -- "$@"
+cargo test --locked -p sinfonia-tests --tests --no-fail-fast --config "$runner" -- "$@"
