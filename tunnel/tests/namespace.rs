@@ -99,6 +99,17 @@ async fn a_command_that_cannot_run_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_command_may_be_as_long_as_the_system_allows() {
+    let namespace = Namespace::create(options()).await.unwrap();
+    let words = |count: usize| vec!["x".repeat(99).into(); count];
+    let command = |count| Command { program: "true".into(), args: words(count), ..Command::default() };
+    namespace.spawn(command(15_000)).await.unwrap();
+    assert_eq!(namespace.exited().await, Exit::Code(0));
+    let error = namespace.spawn(command(100_000)).await.unwrap_err();
+    assert!(matches!(error, NamespaceError::CommandNotExecutable { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn a_bad_step_is_named() {
     let namespace = Namespace::create(options()).await.unwrap();
     let plan = NetworkPlan { steps: vec![Step::LoopbackUp, Step::Mtu(7_000_000)] };

@@ -95,12 +95,7 @@ impl Control {
         program: Option<&str>,
     ) -> Result<Option<OwnedFd>, NamespaceError> {
         let mut answers = self.answers.lock().await;
-        send(self.socket.as_raw_fd(), request, None).map_err(|error| match error.raw_os_error() {
-            Some(nix::libc::E2BIG) => {
-                NamespaceError::Failed { what: "cannot pass the command on".into(), reason: error.to_string() }
-            }
-            _ => NamespaceError::HelperLost,
-        })?;
+        send(self.socket.as_raw_fd(), request, None).map_err(|_| NamespaceError::HelperLost)?;
         match tokio::time::timeout(ANSWER_LIMIT, answers.recv()).await {
             Ok(Some(Ok(attached))) => Ok(attached),
             Ok(Some(Err(failure))) => Err(NamespaceError::from_failure(failure, program)),

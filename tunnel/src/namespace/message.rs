@@ -1,10 +1,12 @@
 //! What a namespace's owner and its helper say to each other over a sequenced-packet socket pair.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::cmsg_space;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -12,8 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::{BoxOptions, Command, Exit, SocketKind};
 use crate::plan::NetworkPlan;
 
-/// The largest message, bytes: what the kernel's default socket buffer surely takes.
-const LARGEST: usize = 160 * 1024;
+/// The largest message that goes through the socket, bytes; a larger one goes through a file in memory.
+const LARGEST: usize = 64 * 1024;
+
+/// What goes through the socket instead of a message in a file: no message begins with this byte.
+const IN_FILE: &[u8] = &[0xff];
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
@@ -76,12 +81,15 @@ impl Stage {
     }
 }
 
-/// Sends one message, with a descriptor if there is one.
+/// Sends one message, with a descriptor if there is one; only small ones can have one.
 pub(crate) fn send(fd: RawFd, message: &impl Serialize, attached: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let bytes = postcard::to_allocvec(message).map_err(io::Error::other)?;
+    let mut bytes = postcard::to_allocvec(message).map_err(io::Error::other)?;
+    let mut file = None;
     if bytes.len() > LARGEST {
-        return Err(io::Error::from_raw_os_error(nix::libc::E2BIG));
+        file = Some(in_file(&bytes)?);
+        bytes = IN_FILE.to_vec();
     }
+    let attached = file.as_ref().map(AsFd::as_fd).or(attached);
     let fds: Vec<RawFd> = attached.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&fds)];
     let control = if fds.is_empty() { &rights[..0] } else { &rights };
@@ -108,6 +116,21 @@ pub(crate) fn receive<T: DeserializeOwned>(fd: RawFd) -> io::Result<Option<(T, O
     if length == 0 {
         return Ok(None);
     }
-    let message = postcard::from_bytes(&bytes[..length]).map_err(io::Error::other)?;
+    bytes.truncate(length);
+    if bytes == IN_FILE
+        && let Some(file) = attached.take()
+    {
+        bytes.clear();
+        File::from(file).read_to_end(&mut bytes)?;
+    }
+    let message = postcard::from_bytes(&bytes).map_err(io::Error::other)?;
     Ok(Some((message, attached)))
+}
+
+/// A file without a name that holds these bytes and is about to be read.
+fn in_file(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(c"message", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
 }
