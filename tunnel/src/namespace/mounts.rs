@@ -42,7 +42,7 @@ pub(super) fn isolate() -> io::Result<()> {
 /// Shows `text` as /etc/resolv.conf and hides the sockets of resolvers that would be asked instead.
 pub(super) fn replace_resolv_conf(text: &str) -> io::Result<()> {
     let target = fs::canonicalize("/etc/resolv.conf").map_err(|error| {
-        io::Error::new(error.kind(), format!("/etc/resolv.conf is missing or points nowhere ({error})"))
+        io::Error::new(error.kind(), format!("it is missing or points nowhere; make it, if only empty ({error})"))
     })?;
     // The file lives on a tmpfs that covers /proc for a moment: a place that always exists, with nothing to
     // clean up after a crash. The bind mount keeps the file when the tmpfs goes.
