@@ -29,7 +29,7 @@ pub struct Config {
     #[arg(short, long, env = "SINFONIA_CLOUDLETS", value_name = "FILE")]
     pub cloudlets: Option<PathBuf>,
 
-    /// Directory or http(s) URL with <uuid>.yaml recipes
+    /// Directory or http(s) URL with `<uuid>.yaml` recipes
     #[arg(long, env = "SINFONIA_RECIPES", default_value = RECIPES, value_name = "PATH|URL")]
     pub recipes: String,
 
