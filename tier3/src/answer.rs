@@ -1,13 +1,16 @@
 //! What a tier answered, as deployments or as one sentence about why there are none.
 
 use serde_json::{Map, Value};
-use sinfonia_wire::{ApplicationId, CloudletDeployment, CloudletInfo, Problem};
+use sinfonia_wire::{ApplicationId, CloudletDeployment, CloudletInfo, Problem, Results};
 
 use crate::Error;
 use crate::http::{HttpError, Response};
 
 /// No reason is repeated at greater length, characters.
 const REASON_LIMIT: usize = 600;
+
+/// Of how many cloudlets it is told how they failed.
+const FAILURES_LIMIT: usize = 16;
 
 /// Whom an answer came from, and what it is about.
 #[derive(Debug, Clone)]
@@ -17,12 +20,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The usable deployments of an answer, at least one.
+    /// The usable deployments of an answer, at least one and no more than a client may ask for.
     pub(crate) fn deployments(&self, answer: Result<Response, HttpError>) -> Result<Vec<CloudletDeployment>, Error> {
         let entries: Vec<Value> = self.list(answer)?;
         let mut deployments = Vec::new();
         let mut reason = None;
         for entry in entries {
+            if deployments.len() == Results::MAX.get() {
+                break;
+            }
             match serde_json::from_value::<CloudletDeployment>(entry) {
                 Ok(deployment) => deployments.push(deployment),
                 Err(error) => {
@@ -70,7 +76,7 @@ impl Server {
             return self.failed(format!("it redirects to {target}; use that address"));
         }
         let problem = Problem::from_answer(answer.status, &answer.body);
-        let reason = shorten(&explain(&problem));
+        let reason = explain(&problem);
         match problem.code.as_deref() {
             Some("no-cloudlet" | "no-cloudlets" | "no-candidate" | "no-candidates") => self.no_cloudlet(reason),
             Some("unknown-recipe" | "recipe-not-found" | "unknown-application") => self.unknown(reason),
@@ -80,15 +86,15 @@ impl Server {
     }
 
     fn unknown(&self, reason: String) -> Error {
-        Error::UnknownApplication { server: self.name.clone(), application: self.application, reason }
+        Error::UnknownApplication { server: self.name.clone(), application: self.application, reason: shorten(&reason) }
     }
 
     fn no_cloudlet(&self, reason: String) -> Error {
-        Error::NoCloudlet { server: self.name.clone(), application: self.application, reason }
+        Error::NoCloudlet { server: self.name.clone(), application: self.application, reason: shorten(&reason) }
     }
 
     fn failed(&self, reason: String) -> Error {
-        Error::Deploy { server: self.name.clone(), application: self.application, reason }
+        Error::Deploy { server: self.name.clone(), application: self.application, reason: shorten(&reason) }
     }
 }
 
@@ -100,8 +106,8 @@ pub(crate) fn is_released(status: u16) -> bool {
 /// A problem as one sentence, with how each cloudlet failed where it lists that.
 fn explain(problem: &Problem) -> String {
     let said = problem.detail.as_deref().filter(|text| !text.trim().is_empty()).unwrap_or(&problem.title);
-    let mut sentence = said.trim().trim_end_matches('.').to_owned();
-    for failure in failures(&problem.extensions) {
+    let mut sentence = shorten(said.trim().trim_end_matches('.'));
+    for failure in failures(&problem.extensions).take(FAILURES_LIMIT) {
         // The detail may name the cloudlets already.
         if !sentence.contains(&failure) {
             sentence = format!("{sentence}; {failure}");
@@ -124,15 +130,20 @@ fn failures(members: &Map<String, Value>) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-/// What others wrote goes to a terminal: one line, no control characters, not endless.
+/// What others wrote goes to a terminal: one line, nothing that steers it, not endless.
 fn shorten(text: &str) -> String {
-    let words: Vec<&str> =
-        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let parts = text.split(|c: char| c.is_whitespace() || c.is_control() || turns_direction(c));
+    let words: Vec<&str> = parts.filter(|word| !word.is_empty()).collect();
     let line = words.join(" ");
     match line.char_indices().nth(REASON_LIMIT) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None => line,
     }
+}
+
+/// Unicode's bidirectional controls, which make text appear in another order than it has.
+const fn turns_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

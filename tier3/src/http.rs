@@ -150,6 +150,9 @@ fn from_awc(error: SendRequestError) -> HttpError {
             HttpError::Unreachable(format!("no connection within {} s", CONNECT_LIMIT.as_secs()))
         }
         SendRequestError::Connect(ConnectError::Io(error)) => HttpError::Unreachable(describe(&error)),
+        SendRequestError::Connect(ConnectError::Disconnected) => {
+            HttpError::Broken("it closed the connection without an answer".into())
+        }
         SendRequestError::Connect(error) => HttpError::Unreachable(error.to_string()),
         error => HttpError::Broken(error.to_string()),
     }

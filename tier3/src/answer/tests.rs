@@ -106,3 +106,28 @@ fn nobody_there_is_told_from_no_answer() {
     let silent = server().deployments(Err(HttpError::Timeout(std::time::Duration::from_secs(40))));
     assert!(silent.unwrap_err().to_string().contains("no answer within 40 s"));
 }
+
+#[test]
+fn hostile_answers_are_told_in_one_bounded_line() {
+    let hostile = format!("\u{1b}]0;x\u{7}\r\n\u{9b}31m\u{202e}{}", "x".repeat(100_000));
+    let mut broken = deployment();
+    broken["Status"] = hostile.as_str().into();
+    let failures: Vec<_> = (0..90_000).map(|n| json!({"name": format!("c{n}"), "reason": &hostile[..10]})).collect();
+    let redirect = Response { status: 302, location: Some(hostile.clone()), body: Vec::new() };
+    for error in [
+        error(200, &json!([broken])),
+        error(200, &json!(hostile)),
+        error(503, &json!({"detail": hostile})),
+        error(503, &json!({"detail": "no", "failures": failures})),
+        server().deployments(Ok(redirect)).unwrap_err(),
+    ] {
+        let text = error.to_string();
+        assert!(text.len() < 1000 && !text.contains(char::is_control) && !text.contains('\u{202e}'), "{text:?}");
+    }
+}
+
+#[test]
+fn more_deployments_than_may_be_asked_for_are_left_out() {
+    let body = json!(vec![deployment(); 2000]).to_string();
+    assert_eq!(deployments(200, &body).unwrap().len(), 3);
+}
