@@ -221,8 +221,13 @@ async fn exchange(
         return Ok(body);
     }
     let problem = Problem::from_answer(status.as_u16(), &body);
-    let detail = problem.detail.unwrap_or(problem.title).chars().take(LONGEST_DETAIL).collect();
+    let detail = excerpt(&problem.detail.unwrap_or(problem.title));
     Err(CallError::Refused { status, detail })
+}
+
+/// A cloudlet's words, as they go to clients and into the log.
+fn excerpt(text: &str) -> String {
+    text.replace(char::is_control, " ").chars().take(LONGEST_DETAIL).collect()
 }
 
 fn with_headers(mut request: ClientRequest, errand: &Errand) -> ClientRequest {
@@ -256,7 +261,7 @@ fn sending(error: SendRequestError) -> CallError {
 
 fn deployments(body: &[u8], cloudlet: &Cloudlet, errand: &Errand) -> Result<Vec<CloudletDeployment>, CallError> {
     let mut list: Vec<CloudletDeployment> =
-        serde_json::from_slice(body).map_err(|error| CallError::Invalid(error.to_string()))?;
+        serde_json::from_slice(body).map_err(|error| CallError::Invalid(excerpt(&error.to_string())))?;
     if list.is_empty() {
         return Err(CallError::Invalid("it lists no deployment".to_owned()));
     }
@@ -267,4 +272,15 @@ fn deployments(body: &[u8], cloudlet: &Cloudlet, errand: &Errand) -> Result<Vec<
         deployment.cloudlet = Some(cloudlet.id);
     }
     Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cloudlets_words_are_cut_and_steer_no_terminal() {
+        let words = excerpt(&format!("\u{1b}[31m\r\n{}", "x".repeat(1_000_000)));
+        assert!(words.chars().count() == LONGEST_DETAIL && !words.contains(char::is_control), "{words}");
+    }
 }
