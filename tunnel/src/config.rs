@@ -1,5 +1,6 @@
 //! One client's tunnel, checked: a [`TunnelConfig`] from a cloudlet and the private key it was made for.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,6 +17,9 @@ pub const CLIENT_KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// WireGuard's usual interface MTU, bytes: Ethernet's 1500 less 40 IPv6, 8 UDP and 32 WireGuard.
 pub const DEFAULT_MTU: u32 = 1420;
+
+/// The most entries that a field may have: each costs a step in the namespace or a line for the resolver.
+const MOST: usize = 256;
 
 /// A tunnel that can be built as it stands.
 #[derive(Clone)]
@@ -38,6 +42,20 @@ pub enum ConfigError {
     /// There must be somewhere to send to.
     #[error("the cloudlet's tunnel configuration allows no destination (allowedIPs is empty)")]
     NoAllowedIps,
+    /// More entries than any real tunnel has.
+    #[error("the cloudlet's tunnel configuration has {count} entries in {field}, more than {MOST}")]
+    TooMany {
+        /// The field's name on the wire.
+        field: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// Nobody can be at this address.
+    #[error("the cloudlet's tunnel endpoint {0} is not the address of a host")]
+    Endpoint(TunnelEndpoint),
+    /// No host can have this address.
+    #[error("the client address {0} in the cloudlet's tunnel configuration is not the address of a host")]
+    Address(IpNet),
     /// Both ends cannot have the same key.
     #[error("the cloudlet's tunnel key {0} is this client's own")]
     OwnKey(PublicKey),
@@ -55,6 +73,20 @@ impl Config {
         if tunnel.allowed_ips.is_empty() {
             return Err(ConfigError::NoAllowedIps);
         }
+        let counts = [
+            ("address", tunnel.address.len()),
+            ("allowedIPs", tunnel.allowed_ips.len()),
+            ("dns", tunnel.dns.servers.len() + tunnel.dns.search.len()),
+        ];
+        if let Some((field, count)) = counts.into_iter().find(|(_, count)| *count > MOST) {
+            return Err(ConfigError::TooMany { field, count });
+        }
+        if tunnel.endpoint.socket_addr().is_some_and(|endpoint| !is_host(endpoint.ip())) {
+            return Err(ConfigError::Endpoint(tunnel.endpoint));
+        }
+        if let Some(address) = tunnel.address.iter().find(|address| !is_host(address.addr())) {
+            return Err(ConfigError::Address(*address));
+        }
         if tunnel.public_key == private_key.public_key() {
             return Err(ConfigError::OwnKey(tunnel.public_key));
         }
@@ -62,8 +94,8 @@ impl Config {
             private_key,
             peer: tunnel.public_key,
             endpoint: tunnel.endpoint,
-            allowed_ips: tunnel.allowed_ips,
-            addresses: tunnel.address,
+            allowed_ips: each_once(tunnel.allowed_ips.iter().map(IpNet::trunc).collect()),
+            addresses: each_once(tunnel.address),
             nameservers: tunnel.dns.servers,
             search: tunnel.dns.search,
         })
@@ -157,6 +189,17 @@ impl Config {
     }
 }
 
+fn is_host(address: IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    !(address.is_unspecified() || address.is_multicast() || broadcast)
+}
+
+/// The kernel refuses what it has already.
+fn each_once(networks: Vec<IpNet>) -> Vec<IpNet> {
+    let mut seen = BTreeSet::new();
+    networks.into_iter().filter(|network| seen.insert(*network)).collect()
+}
+
 fn list(networks: &[IpNet]) -> String {
     networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -221,6 +264,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_twice_is_done_once() {
+        let mut twice = tunnel();
+        twice["address"] = serde_json::json!(["10.5.8.210", "10.5.8.210/32"]);
+        twice["allowedIPs"] = serde_json::json!(["0.0.0.0/0", "0.0.0.0/0"]);
+        assert_eq!(config(twice).unwrap().plan(1420), config(tunnel()).unwrap().plan(1420));
+    }
+
+    #[test]
     fn what_cannot_work_is_refused() {
         let refused = |pointer: &str, value: serde_json::Value| {
             let mut tunnel = tunnel();
@@ -229,6 +280,13 @@ mod tests {
         };
         assert_eq!(refused("address", serde_json::json!([])), Some(ConfigError::NoAddress));
         assert_eq!(refused("allowedIPs", serde_json::json!([])), Some(ConfigError::NoAllowedIps));
+        for endpoint in ["0.0.0.0:1", "[::]:9", "224.0.0.1:9", "255.255.255.255:9"] {
+            assert_eq!(refused("endpoint", endpoint.into()), Some(ConfigError::Endpoint(endpoint.parse().unwrap())));
+        }
+        assert!(matches!(refused("address", serde_json::json!(["0.0.0.0"])), Some(ConfigError::Address(_))));
+        let many: Vec<_> = (0..300).map(|number| format!("10.{}.{}.0/24", number / 256, number % 256)).collect();
+        let too_many = ConfigError::TooMany { field: "allowedIPs", count: 300 };
+        assert_eq!(refused("allowedIPs", many.into()), Some(too_many));
         let own = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
         assert_eq!(refused("publicKey", own.into()), Some(ConfigError::OwnKey(own.parse().unwrap())));
     }
