@@ -2,8 +2,8 @@ use crate::{OpenError, RecipeError, parse};
 use sinfonia_wire::{ApplicationId, Recipe};
 use std::{
     collections::HashMap,
-    fs::{self, Metadata},
-    io::{self, ErrorKind},
+    fs::{self, File, Metadata},
+    io::{self, ErrorKind, Read as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -32,6 +32,10 @@ impl Directory {
         let file = path.display().to_string();
         let failed = |error: io::Error| self.failed(application, &file, error);
         let metadata = fs::metadata(&path).map_err(failed)?;
+        // A pipe would hold up the thread, and with it everybody's requests, until somebody writes.
+        if !metadata.is_file() {
+            return Err(failed(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")));
+        }
         let stamp = Stamp::of(&metadata);
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, recipe)) = read.get(application)
@@ -42,7 +46,13 @@ impl Directory {
         if metadata.len() > parse::MAX_BYTES {
             return Err(parse::too_large(&file));
         }
-        let text = fs::read_to_string(&path).map_err(failed)?;
+        // Not every file has the length that it says.
+        let mut text = String::new();
+        let opened = File::open(&path).map_err(failed)?;
+        opened.take(parse::MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+        if text.len() as u64 > parse::MAX_BYTES {
+            return Err(parse::too_large(&file));
+        }
         let recipe = Arc::new(parse::recipe(&text, &file)?);
         read.insert(*application, (stamp, Arc::clone(&recipe)));
         Ok(recipe)

@@ -70,6 +70,19 @@ async fn a_file_that_is_no_recipe_is_explained() {
     assert!(open(directory.path()).get(&ID).await.unwrap_err().to_string().contains("UTF-8"));
 }
 
+#[tokio::test]
+async fn only_regular_files_are_read() {
+    for endless in ["/dev/zero", "/dev"] {
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(endless, directory.path().join(format!("{ID}.yaml"))).unwrap();
+        let error = open(directory.path()).get(&ID).await.unwrap_err();
+        assert!(
+            matches!(&error, RecipeError::Unreadable { source, .. } if source.to_string().contains("regular")),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn charts_stay_in_their_repository() {
     let (directory, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
