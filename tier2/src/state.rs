@@ -86,6 +86,12 @@ pub enum StateError {
     /// Another tier2 has it.
     #[error("{0} is in use by another sinfonia-tier2: stop that one, or give this one its own --state-directory")]
     InUse(PathBuf),
+    /// Somebody else's directory, which must not be closed to them.
+    #[error(
+        "{0} holds other files and is open to other users, who would be shut out: give --state-directory a directory of \
+         its own"
+    )]
+    Shared(PathBuf),
     /// No space or quota.
     #[error("no space is left for {0}: free some, or give another --state-directory")]
     NoSpace(PathBuf),
@@ -132,6 +138,9 @@ impl StateDirectory {
             .mode(0o700)
             .create(path)
             .map_err(|error| StateError::new("make", path, &error))?;
+        if is_shared(path).map_err(|error| StateError::new("read", path, &error))? {
+            return Err(StateError::Shared(path.to_owned()));
+        }
         let lock = lock(path)?;
         let files = Files(path.to_owned());
         // It may be an existing directory with wider access.
@@ -252,6 +261,22 @@ impl Files {
             StateError::new("write", &path, &error)
         })
     }
+}
+
+/// Whether a directory that others may enter has something in it but no cloudlet, as /etc has.
+fn is_shared(directory: &Path) -> io::Result<bool> {
+    let is_open = fs::metadata(directory)?.permissions().mode() & 0o077 != 0;
+    if !is_open || [CLOUDLET, KEY, DEPLOYMENTS].iter().any(|own| directory.join(own).exists()) {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        // What a volume's root has, and what a start leaves that failed half-way.
+        if name != "lost+found" && name != LOCK {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn lock(directory: &Path) -> Result<Flock<File>, StateError> {

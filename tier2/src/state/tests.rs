@@ -46,6 +46,22 @@ async fn only_the_owner_can_read_it() {
 }
 
 #[test]
+fn a_directory_with_other_things_in_it_is_not_closed_to_others() {
+    let root = tempfile::tempdir().unwrap();
+    let open = || StateDirectory::open(root.path()).err();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(root.path().join("passwd"), "").unwrap();
+    let refused = open();
+    assert_eq!(refused, Some(StateError::Shared(root.path().to_owned())));
+    assert_eq!(mode(root.path()), 0o755);
+    assert!(!root.path().join(LOCK).exists());
+
+    fs::remove_file(root.path().join("passwd")).unwrap();
+    fs::create_dir(root.path().join("lost+found")).unwrap();
+    assert_eq!(open(), None);
+}
+
+#[test]
 fn a_second_tier2_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let _first = StateDirectory::open(root.path()).unwrap();
