@@ -1,7 +1,7 @@
 //! Options, from the command line and the environment.
 
 use crate::{domain::MatcherKind, outgoing::Limits};
-use clap::Args;
+use clap::{Args, builder::FalseyValueParser};
 use ipnet::IpNet;
 use sinfonia_wire::Network;
 use std::{
@@ -56,7 +56,7 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
 
     /// Take reports of cloudlets at loopback and link-local addresses
-    #[arg(long, env = "SINFONIA_ALLOW_LOCAL_ENDPOINTS")]
+    #[arg(long, env = "SINFONIA_ALLOW_LOCAL_ENDPOINTS", value_parser = FalseyValueParser::new())]
     pub allow_local_endpoints: bool,
 
     /// Threads that serve; one for each processor if not set.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, builder::FalseyValueParser};
 use ipnet::IpNet;
 use sinfonia_wire::Location;
 use thiserror::Error;
@@ -81,7 +81,7 @@ pub struct Options {
     location: Option<Location>,
 
     /// Announces the cloudlet in the local network by mDNS (_sinfonia._tcp.local.).
-    #[arg(long, env = "SINFONIA_ZEROCONF")]
+    #[arg(long, env = "SINFONIA_ZEROCONF", value_parser = FalseyValueParser::new())]
     zeroconf: bool,
 }
 
