@@ -200,6 +200,8 @@ impl Lifecycle {
             Activity::Never => self,
             Activity::Ago(ago) => self.renewed(policy, now - ago),
         };
+        // None was given for longer: the clock was ahead then.
+        let this = Self { lease_end: this.lease_end.min(now + policy.lease), ..this };
         if now < this.lease_end {
             return (this, vec![]);
         }

@@ -96,6 +96,16 @@ fn every_transition() {
 }
 
 #[test]
+fn a_lease_given_while_the_clock_was_ahead_is_no_longer_than_others() {
+    let (ahead, _) = Lifecycle::resume(at(1_000_000_000));
+    let (ready, _) = ahead.step(&POLICY, Ready, at(0));
+    let (ticked, _) = ready.step(&POLICY, Tick(Never), at(0));
+    assert_eq!(ticked.lease_end(), at(300));
+    let (idle, _) = ticked.step(&POLICY, Tick(Never), at(300));
+    assert_eq!(idle.state(), WITHDRAWING);
+}
+
+#[test]
 fn nothing_happens_after_expired() {
     for event in [Requested, Ready, Failed, BackendExited, Deleted, Withdrawn, Tick(Never)] {
         let before = in_state(EXPIRED);
