@@ -1,0 +1,25 @@
+//! The `sinfonia-gateway` command.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use sinfonia_gateway::{Options, run};
+use sinfonia_telemetry::Verbosity;
+
+fn main() -> ExitCode {
+    match start(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sinfonia-gateway: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(options: Options) -> anyhow::Result<()> {
+    let _telemetry = sinfonia_telemetry::init("sinfonia-gateway", Verbosity::Normal);
+    // It fails only if there is one already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    actix_rt::System::new().block_on(run(options.into_config()))?;
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! The rules in the kernel that decide whom clients reach: one nftables table of our own.
+//!
+//! The table is replaced in one transaction, and stays when the gateway ends: at no time do packets pass that no rule
+//! allows. Without the table nothing else of the gateway starts.
+
+mod batch;
+mod expression;
+mod rules;
+mod socket;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use batch::Batch;
+use expression::Family;
+use netlink_bindings::traits::NetlinkChained as _;
+use rules::{PAIRS, REMOTE, RESOLVERS, Set, octets};
+
+/// A client's address and that of a pod it may reach.
+pub type Pair = (IpAddr, IpAddr);
+
+/// Who may reach whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Clients and the pods of their deployments.
+    pub pairs: BTreeSet<Pair>,
+    /// Pods that resolve names for all clients.
+    pub resolvers: BTreeSet<IpAddr>,
+    /// Those of the pods above that are on other nodes.
+    pub remote: BTreeSet<IpAddr>,
+}
+
+/// The rules could not be changed; those before are still in force.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the kernel's packet filter rules cannot be {what} ({part}): {reason}; the gateway needs NET_ADMIN and a kernel with nftables"
+)]
+pub struct RulesError {
+    what: &'static str,
+    /// The kind of request that the kernel refused.
+    part: &'static str,
+    reason: io::Error,
+}
+
+/// The table in the network namespace of the calling thread. Its calls block for some milliseconds.
+#[derive(Debug, Clone)]
+pub struct Table {
+    interface: String,
+    networks: Vec<IpNet>,
+}
+
+impl Table {
+    /// The table for clients behind `interface`, with addresses from `networks`.
+    #[must_use]
+    pub fn new(interface: &str, networks: &[IpNet]) -> Self {
+        Self { interface: interface.into(), networks: networks.iter().map(IpNet::trunc).collect() }
+    }
+
+    /// Whether the table is in force, of this gateway or of one before it.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn exists(&self) -> Result<bool, RulesError> {
+        let question = batch::table_question();
+        socket::exists(&question).map_err(|reason| RulesError { what: "read", part: "table", reason })
+    }
+
+    /// Puts the rules in force with this access, in place of all that were in the table.
+    ///
+    /// # Errors
+    /// If the kernel refuses; the old rules stay.
+    pub fn replace(&self, access: &Access) -> Result<(), RulesError> {
+        let mut batch = Batch::new();
+        // Only a table that exists can be deleted.
+        batch.add_table();
+        batch.delete_table();
+        batch.add_table();
+        for set in PAIRS.into_iter().chain(RESOLVERS).chain(REMOTE) {
+            batch.add_set(set);
+            batch.add_elements(set, &keys(set, access));
+        }
+        let chains = rules::chains(&self.interface, &self.networks);
+        for chain in &chains {
+            batch.add_chain(chain);
+        }
+        for chain in &chains {
+            for rule in &chain.rules {
+                batch.add_rule(chain, rule);
+            }
+        }
+        commit(batch, "replaced")
+    }
+
+    /// Changes the access from `old`, which is in force, to `new`.
+    ///
+    /// # Errors
+    /// If the kernel refuses, as when somebody else has changed the table; the old access stays.
+    pub fn update(&self, old: &Access, new: &Access) -> Result<(), RulesError> {
+        let mut batch = Batch::new();
+        for set in PAIRS.into_iter().chain(RESOLVERS).chain(REMOTE) {
+            let (before, after) = (keys(set, old), keys(set, new));
+            batch.delete_elements(set, &missing(&before, &after));
+            batch.add_elements(set, &missing(&after, &before));
+        }
+        commit(batch, "changed")
+    }
+
+    /// Removes the table: nothing is refused any more.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn remove(&self) -> Result<(), RulesError> {
+        let mut batch = Batch::new();
+        batch.add_table();
+        batch.delete_table();
+        commit(batch, "removed")
+    }
+}
+
+fn commit(batch: Batch, what: &'static str) -> Result<(), RulesError> {
+    let batch = batch.finish();
+    socket::commit(batch.payload(), batch::confirmed(&batch)).map_err(|failure| {
+        let part = failure.message.map_or("batch", |number| batch::part(&batch, number));
+        RulesError { what, part, reason: failure.reason }
+    })
+}
+
+/// What of `of` is not in `other`; both are sorted.
+fn missing(of: &[Vec<u8>], other: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    of.iter().filter(|key| other.binary_search(key).is_err()).cloned().collect()
+}
+
+/// The elements of a set, sorted.
+fn keys(set: Set, access: &Access) -> Vec<Vec<u8>> {
+    let fits = |address: &IpAddr| address.is_ipv4() == (set.family == Family::V4);
+    let mut keys: Vec<Vec<u8>> = if set.is_pair {
+        let pairs = access.pairs.iter().filter(|(client, pod)| fits(client) && fits(pod));
+        pairs.map(|(client, pod)| [octets(*client), octets(*pod)].concat()).collect()
+    } else {
+        let addresses = if RESOLVERS.contains(&set) { &access.resolvers } else { &access.remote };
+        addresses.iter().filter(|address| fits(address)).map(|address| octets(*address)).collect()
+    };
+    keys.sort_unstable();
+    keys
+}
