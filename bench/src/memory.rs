@@ -50,7 +50,7 @@ fn own_processes(client: i32) -> Vec<Process> {
 }
 
 /// Bytes.
-fn memory(process: &Process, field: &str) -> f64 {
+pub(crate) fn memory(process: &Process, field: &str) -> f64 {
     let maps = process.smaps_rollup().unwrap().memory_map_rollup;
     maps.iter().filter_map(|map| map.extension.map.get(field)).sum::<u64>() as f64
 }

@@ -1,5 +1,5 @@
-use crate::{OpenError, RecipeError, parse};
-use sinfonia_wire::{ApplicationId, Recipe};
+use crate::{Loaded, OpenError, RecipeError, parse};
+use sinfonia_wire::ApplicationId;
 use std::{
     collections::HashMap,
     fs::{self, File, Metadata},
@@ -13,7 +13,7 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    read: Mutex<HashMap<ApplicationId, (Stamp, Arc<Recipe>)>>,
+    read: Mutex<HashMap<ApplicationId, (Stamp, Loaded)>>,
 }
 
 impl Directory {
@@ -27,7 +27,7 @@ impl Directory {
     }
 
     /// Looks at the file's metadata each time, which costs less than handing it to another thread.
-    pub(crate) fn get(&self, application: &ApplicationId) -> Result<Arc<Recipe>, RecipeError> {
+    pub(crate) fn get(&self, application: &ApplicationId) -> Result<Loaded, RecipeError> {
         let path = self.path.join(format!("{application}.yaml"));
         let file = path.display().to_string();
         let failed = |error: io::Error| self.failed(application, &file, error);
@@ -38,10 +38,10 @@ impl Directory {
         }
         let stamp = Stamp::of(&metadata);
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, recipe)) = read.get(application)
+        if let Some((known, loaded)) = read.get(application)
             && *known == stamp
         {
-            return Ok(Arc::clone(recipe));
+            return Ok(loaded.clone());
         }
         if metadata.len() > parse::MAX_BYTES {
             return Err(parse::too_large(&file));
@@ -53,9 +53,9 @@ impl Directory {
         if text.len() as u64 > parse::MAX_BYTES {
             return Err(parse::too_large(&file));
         }
-        let recipe = Arc::new(parse::recipe(&text, &file)?);
-        read.insert(*application, (stamp, Arc::clone(&recipe)));
-        Ok(recipe)
+        let loaded = parse::recipe(&text, &file)?;
+        read.insert(*application, (stamp, loaded.clone()));
+        Ok(loaded)
     }
 
     fn failed(&self, application: &ApplicationId, file: &str, error: io::Error) -> RecipeError {

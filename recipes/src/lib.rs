@@ -7,10 +7,12 @@ mod chart;
 mod directory;
 mod error;
 mod parse;
+mod placement;
 mod remote;
 
 pub use chart::ChartSource;
 pub use error::{OpenError, RecipeError};
+pub use placement::{EvaluationError, Expression, Facts, Placement};
 
 use directory::Directory;
 use remote::Remote;
@@ -26,6 +28,22 @@ pub struct Repository(Source);
 enum Source {
     Directory(Directory),
     Remote(Remote),
+}
+
+/// Reads the text of a recipe's file and checks its expressions; `file` is what errors call it.
+///
+/// # Errors
+/// [`RecipeError::Invalid`].
+pub fn parse(text: &str, file: &str) -> Result<(Arc<Recipe>, Arc<Placement>), RecipeError> {
+    let Loaded { recipe, placement } = parse::recipe(text, file)?;
+    Ok((recipe, placement))
+}
+
+/// A recipe that was checked.
+#[derive(Clone, Debug)]
+struct Loaded {
+    recipe: Arc<Recipe>,
+    placement: Arc<Placement>,
 }
 
 impl Repository {
@@ -49,6 +67,18 @@ impl Repository {
     /// # Errors
     /// When there is none, it is not valid, or the repository cannot be reached.
     pub async fn get(&self, application: &ApplicationId) -> Result<Arc<Recipe>, RecipeError> {
+        Ok(self.load(application).await?.recipe)
+    }
+
+    /// Where the recipe of an application may and should run.
+    ///
+    /// # Errors
+    /// As [`Repository::get`].
+    pub async fn placement(&self, application: &ApplicationId) -> Result<Arc<Placement>, RecipeError> {
+        Ok(self.load(application).await?.placement)
+    }
+
+    async fn load(&self, application: &ApplicationId) -> Result<Loaded, RecipeError> {
         match &self.0 {
             Source::Directory(directory) => directory.get(application),
             Source::Remote(remote) => remote.get(application).await,

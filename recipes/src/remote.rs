@@ -1,6 +1,6 @@
-use crate::{OpenError, RecipeError, parse};
+use crate::{Loaded, OpenError, RecipeError, parse};
 use moka::sync::Cache;
-use sinfonia_wire::{ApplicationId, Recipe};
+use sinfonia_wire::ApplicationId;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::Instant};
 use tracing::{Instrument, info_span, warn};
@@ -39,7 +39,7 @@ struct Entry {
     fresh_until: Option<Instant>,
     etag: Option<String>,
     modified: Option<String>,
-    answer: Option<Result<Arc<Recipe>, RecipeError>>,
+    answer: Option<Result<Loaded, RecipeError>>,
 }
 
 impl Remote {
@@ -63,7 +63,7 @@ impl Remote {
         &self.base
     }
 
-    pub(crate) async fn get(&self, application: &ApplicationId) -> Result<Arc<Recipe>, RecipeError> {
+    pub(crate) async fn get(&self, application: &ApplicationId) -> Result<Loaded, RecipeError> {
         let entry = self.known.get_with(*application, Arc::default);
         let mut entry = entry.lock().await;
         if entry.fresh_until.is_none_or(|end| end <= Instant::now()) {
@@ -142,7 +142,7 @@ fn request(agent: &Agent, url: &Url, file: &str, known: Entry, not_found: Recipe
                 Err(ureq::Error::BodyExceedsLimit(_)) => Err(parse::too_large(file)),
                 Err(error) => return Err(unreachable(error.to_string())),
             };
-            Ok(Entry { fresh_until, etag, modified, answer: Some(answer.map(Arc::new)) })
+            Ok(Entry { fresh_until, etag, modified, answer: Some(answer) })
         }
         status => Err(unreachable(format!("the server answered {status}"))),
     }

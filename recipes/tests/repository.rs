@@ -54,6 +54,12 @@ async fn a_file_that_is_no_recipe_is_explained() {
         ("chart: file:///etc/a\nversion: 1\n", "chart", "http, https and oci"),
         ("chart: a\nversion: ''\n", "version", "empty"),
         (local, "local.port", "u16"),
+        (
+            "chart: a\nversion: 1\nrequires: cloudlet.load < 1\n",
+            "requires",
+            "\"cloudlet.load < 1\" refers to cloudlet.load",
+        ),
+        ("chart: a\nversion: 1\nprefer: '[1].map(x, x)[0]'\n", "prefer", "\"[1].map(x, x)[0]\" has a comprehension"),
         ("chart: [\n", "", "line"),
         ("", "document", ""),
     ];
@@ -68,6 +74,17 @@ async fn a_file_that_is_no_recipe_is_explained() {
     assert!(open(directory.path()).get(&ID).await.unwrap_err().to_string().contains("larger than"));
     fs::write(directory.path().join(format!("{ID}.yaml")), b"\xff\xfe\xfa").unwrap();
     assert!(open(directory.path()).get(&ID).await.unwrap_err().to_string().contains("UTF-8"));
+}
+
+#[tokio::test]
+async fn expressions_come_with_the_recipe() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &format!("{RECIPE}requires: cloudlet.labels.gpu == 'a100'\n"));
+    let placement = open(directory.path()).placement(&ID).await.unwrap();
+    assert_eq!(placement.requires.as_ref().unwrap().text(), "cloudlet.labels.gpu == 'a100'");
+    assert!(placement.prefer.is_none() && !placement.needs_distance());
+    write(directory.path(), &format!("{RECIPE}prefer: -cloudlet.distance\n"));
+    assert!(open(directory.path()).placement(&ID).await.unwrap().needs_distance());
 }
 
 #[tokio::test]

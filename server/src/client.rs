@@ -1,9 +1,11 @@
 //! Who sent a request.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::HttpRequest;
 use sinfonia_wire::{Network, header};
+
+use crate::forwarded::Origin;
 
 /// The address of the client that a request is made for.
 ///
@@ -13,38 +15,20 @@ use sinfonia_wire::{Network, header};
 pub fn client_address(request: &HttpRequest, trusted: &[Network]) -> IpAddr {
     // Only connections without an address, such as those of unit tests, have no peer.
     let peer = request.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.ip());
-    let peer = peer.to_canonical();
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-    if !is_trusted(peer) {
-        return peer;
-    }
     let values = |name| request.headers().get_all(name).filter_map(|value| value.to_str().ok());
-    if let Some(address) = values(header::X_CLIENT_IP).find_map(parse_address) {
-        return address;
-    }
-    let hops: Vec<&str> = values("X-Forwarded-For").flat_map(|value| value.split(',')).collect();
-    let mut client = peer;
-    for hop in hops.into_iter().rev() {
-        // What stands left of an unreadable hop was not written by a proxy we trust.
-        let Some(address) = parse_address(hop) else {
-            break;
-        };
-        client = address;
-        if !is_trusted(address) {
-            break;
-        }
-    }
-    client
+    Origin { peer, client: values(header::X_CLIENT_IP), forwarded: values("X-Forwarded-For"), trusted }.address()
 }
 
-/// Reads an address, with or without brackets and a port.
-fn parse_address(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse::<IpAddr>().ok();
-    address
-        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
-        .map(|address| address.to_canonical())
+/// Headers by which proxies tell for whom they ask, beside those that begin with `X-Forwarded-`.
+const FORWARDING: [&str; 6] = ["forwarded", "via", "x-clientip", "x-client-ip", "x-real-ip", "true-client-ip"];
+
+/// Whether a request surely comes from this machine: over loopback, and no header says that it was passed on.
+pub fn is_local(request: &HttpRequest) -> bool {
+    let is_forwarded = request.headers().keys().any(|name| {
+        let name = name.as_str();
+        name.starts_with("x-forwarded") || FORWARDING.contains(&name)
+    });
+    !is_forwarded && request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -52,7 +36,7 @@ mod tests {
     use actix_web::test::TestRequest;
     use sinfonia_wire::Network;
 
-    use super::client_address;
+    use super::{client_address, is_local};
 
     fn seen(peer: &str, headers: &[(&'static str, &'static str)]) -> String {
         let trusted: Vec<Network> = ["127.0.0.0/8", "10.0.0.0/8", "fd00::/8"].map(|text| text.parse().unwrap()).into();
@@ -91,6 +75,23 @@ mod tests {
         }
         let two = [("X-Forwarded-For", "192.0.2.8"), ("X-Forwarded-For", "192.0.2.9")];
         assert_eq!(seen("127.0.0.1:1", &two), "192.0.2.9");
+    }
+
+    #[test]
+    fn what_was_passed_on_is_not_local() {
+        let local = |peer: &str, header: Option<(&'static str, &'static str)>| {
+            let request = TestRequest::default().peer_addr(peer.parse().unwrap());
+            let request = header.into_iter().fold(request, |request, header| request.append_header(header));
+            is_local(&request.to_http_request())
+        };
+        for peer in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(local(peer, None) && local(peer, Some(("X-Location", "1,2"))), "{peer}");
+        }
+        assert!(!local("192.0.2.1:1", None) && !local("[2001:db8::1]:1", None));
+        for name in ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-ClientIP", "X-Real-IP", "Via"] {
+            assert!(!local("127.0.0.1:1", Some((name, "127.0.0.1"))), "{name}");
+        }
+        assert!(!is_local(&TestRequest::default().to_http_request()), "nobody knows");
     }
 
     #[test]

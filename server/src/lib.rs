@@ -17,13 +17,15 @@
 //! ```
 
 mod client;
+mod forwarded;
 mod observe;
 mod problem;
 mod readiness;
 mod routes;
 mod serve;
+mod slow;
 
-pub use client::client_address;
+pub use client::{client_address, is_local};
 pub use problem::{ApiError, BODY_LIMIT};
 pub use readiness::{Readiness, ReadinessTask};
 pub use routes::common_routes;

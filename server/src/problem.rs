@@ -7,11 +7,13 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::middleware::Next;
 use actix_web::web::{JsonConfig, PathConfig, QueryConfig};
 use actix_web::{Error, HttpResponse, ResponseError};
 use sinfonia_wire::{PROBLEM_JSON, Problem};
+
+use crate::slow::{BODY_TIME_LIMIT, is_late};
 
 /// Longest body of a request, in bytes.
 pub const BODY_LIMIT: usize = 256 * 1024;
@@ -24,6 +26,7 @@ pub struct ApiError(Box<Answer>);
 struct Answer {
     problem: Problem,
     retry_after: Option<Duration>,
+    challenge: Option<&'static str>,
 }
 
 impl ApiError {
@@ -50,6 +53,13 @@ impl ApiError {
         self
     }
 
+    /// Says how to authenticate (`WWW-Authenticate`); for 401.
+    #[must_use]
+    pub fn with_challenge(mut self, challenge: &'static str) -> Self {
+        self.0.challenge = Some(challenge);
+        self
+    }
+
     /// Adds a member of the problem beside the standard ones.
     #[must_use]
     pub fn with_extension(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
@@ -65,7 +75,7 @@ impl ApiError {
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
-        Self(Box::new(Answer { problem, retry_after: None }))
+        Self(Box::new(Answer { problem, retry_after: None, challenge: None }))
     }
 }
 
@@ -88,6 +98,9 @@ impl ResponseError for ApiError {
             let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
             response.insert_header((RETRY_AFTER, seconds));
         }
+        if let Some(challenge) = self.0.challenge {
+            response.insert_header((WWW_AUTHENTICATE, challenge));
+        }
         // `json` keeps a content type that is set.
         response.content_type(PROBLEM_JSON).json(&self.0.problem)
     }
@@ -98,6 +111,7 @@ pub(crate) fn json_config() -> JsonConfig {
     JsonConfig::default().limit(BODY_LIMIT).error_handler(|error, _| {
         let status = match error {
             JsonPayloadError::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            JsonPayloadError::Payload(ref reason) if is_late(reason) => StatusCode::REQUEST_TIMEOUT,
             ref other => other.status_code(),
         };
         let detail = match &error {
@@ -105,6 +119,9 @@ pub(crate) fn json_config() -> JsonConfig {
             JsonPayloadError::ContentType => "the body has to be JSON: send Content-Type: application/json".to_owned(),
             _ if status == StatusCode::PAYLOAD_TOO_LARGE => {
                 format!("the body is longer than {BODY_LIMIT} bytes")
+            }
+            JsonPayloadError::Payload(reason) if is_late(reason) => {
+                format!("the body did not come within {} s", BODY_TIME_LIMIT.as_secs())
             }
             other => format!("the body cannot be read: {other}"),
         };
@@ -171,6 +188,7 @@ fn code(status: StatusCode) -> &'static str {
     match status {
         StatusCode::NOT_FOUND => "not-found",
         StatusCode::METHOD_NOT_ALLOWED => "method-not-allowed",
+        StatusCode::REQUEST_TIMEOUT => "body-too-slow",
         StatusCode::PAYLOAD_TOO_LARGE => "body-too-large",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported-media-type",
         status if status.is_client_error() => "bad-request",

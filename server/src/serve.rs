@@ -6,10 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::pin::pin;
 use std::time::Duration;
 
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Compress, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, HttpServer};
 use futures_util::future::{self, Either, select};
+use sinfonia_tls::{Certificate, TlsError};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,6 +18,7 @@ use crate::observe::observe;
 use crate::problem::{json_config, path_config, problems, query_config};
 use crate::readiness::Readiness;
 use crate::routes::{common_routes, unmatched};
+use crate::slow::{HEAD_LIMIT, in_time};
 
 /// Where and how to serve.
 #[derive(Clone, Debug)]
@@ -29,14 +31,27 @@ pub struct ServerOptions {
     pub port: u16,
     /// Number of threads that serve; one for each processor if there is none.
     pub workers: Option<usize>,
-    /// How long requests may take to finish once the server is told to stop.
+    /// What to show; plain HTTP is served if there is none, and only then.
+    pub certificate: Option<Certificate>,
+    /// How long to go on listening, not ready, once the server is told to stop: so that balancers send nobody here
+    /// any more.
+    pub shutdown_delay: Duration,
+    /// How long requests may take to finish after that.
     pub shutdown_deadline: Duration,
 }
 
 impl ServerOptions {
-    /// On all addresses, with 10 s to finish requests at the end.
+    /// Plain HTTP on all addresses, with 10 s to finish requests at the end.
     pub fn new(service: &'static str, port: u16) -> Self {
-        Self { service, host: None, port, workers: None, shutdown_deadline: Duration::from_secs(10) }
+        Self {
+            service,
+            host: None,
+            port,
+            workers: None,
+            certificate: None,
+            shutdown_delay: Duration::ZERO,
+            shutdown_deadline: Duration::from_secs(10),
+        }
     }
 }
 
@@ -69,6 +84,9 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// No TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The server broke down.
     #[error("the server broke down")]
     Broken(#[source] io::Error),
@@ -122,8 +140,8 @@ impl Server {
         self.address
     }
 
-    /// Serves `routes` beside the common ones until SIGTERM or SIGINT, then lets requests in flight
-    /// finish; a second signal ends them.
+    /// Serves `routes` beside the common ones until SIGTERM or SIGINT, then goes on for the shutdown delay, then lets
+    /// requests in flight finish; a second signal ends all that.
     ///
     /// # Errors
     /// If the server breaks down.
@@ -172,16 +190,24 @@ impl Server {
                 .configure(common_routes)
                 .configure(routes.clone())
                 .default_service(web::to(unmatched))
+                .wrap(from_fn(in_time))
                 .wrap(from_fn(problems))
+                .wrap(Compress::default())
                 .wrap(from_fn(observe))
         })
         .disable_signals()
+        .client_request_timeout(HEAD_LIMIT)
         // Whole seconds are what it takes.
         .shutdown_timeout(options.shutdown_deadline.as_secs().max(1));
         if let Some(workers) = options.workers {
             server = server.workers(workers.max(1));
         }
-        let server = server.listen(listener).map_err(ServeError::Broken)?.run();
+        let server = match &options.certificate {
+            Some(certificate) => server.listen_rustls_0_23(listener, certificate.server_config()?),
+            None => server.listen(listener),
+        };
+        let server = server.map_err(ServeError::Broken)?.run();
+        let _following = options.certificate.map(|certificate| Following(tokio::spawn(certificate.follow())));
         let handle = server.handle();
         let server = pin!(server);
         tracing::info!(%address, "{} listens", options.service);
@@ -190,10 +216,26 @@ impl Server {
             Either::Left((result, _)) => return result.map_err(ServeError::Broken),
             Either::Right(((), server)) => server,
         };
-        tracing::info!("{} stops when the requests in flight are answered", options.service);
         let _stopping = readiness.block("shutdown");
+        let hurry = pin!(hurry);
+        let (server, hurry) = if options.shutdown_delay.is_zero() {
+            (server, hurry)
+        } else {
+            tracing::info!("{} is no longer ready, and stops in {:?}", options.service, options.shutdown_delay);
+            let delay = pin!(tokio::time::sleep(options.shutdown_delay));
+            let patience = select(delay, hurry);
+            match select(server, patience).await {
+                Either::Left((result, _)) => return result.map_err(ServeError::Broken),
+                Either::Right((Either::Left(((), hurry)), server)) => (server, hurry),
+                Either::Right((Either::Right(((), _)), server)) => {
+                    let _ended = handle.stop(false);
+                    return server.await.map_err(ServeError::Broken);
+                }
+            }
+        };
+        tracing::info!("{} stops when the requests in flight are answered", options.service);
         let _answered = handle.stop(true);
-        let result = match select(server, pin!(hurry)).await {
+        let result = match select(server, hurry).await {
             Either::Left((result, _)) => result,
             Either::Right(((), server)) => {
                 let _ended = handle.stop(false);
@@ -201,6 +243,15 @@ impl Server {
             }
         };
         result.map_err(ServeError::Broken)
+    }
+}
+
+/// Ends with the server.
+struct Following(tokio::task::JoinHandle<()>);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -146,6 +146,16 @@ mod tests {
     }
 
     #[actix_web::test]
+    async fn answers_are_compressed_for_those_who_want_it() {
+        let server = Running::start(Readiness::new(), example);
+        let request = awc::Client::default().get(server.url("/metrics")).no_decompress();
+        let answer = request.insert_header(("Accept-Encoding", "gzip")).send().await.unwrap();
+        assert_eq!(answer.headers().get("content-encoding").unwrap(), "gzip");
+        assert_eq!(get(server.url("/")).await.2, "Sinfonia\n");
+        server.stop().await;
+    }
+
+    #[actix_web::test]
     async fn errors_are_problems() {
         let server = Running::start(Readiness::new(), example);
         let client = awc::Client::default();

@@ -4,6 +4,7 @@
 //! be joined; spans and metrics leave the process only when the standard `OTEL_*` variables name a
 //! collector. Metrics are readable as Prometheus text at any time.
 
+mod afresh;
 mod export;
 mod logs;
 mod metrics;
@@ -21,7 +22,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-pub use metrics::{meter, prometheus_text};
+pub use metrics::{meter, prometheus_text, register};
 pub use opentelemetry;
 
 /// Longest time that a program waits at its end for a collector to take what is left.
@@ -69,7 +70,8 @@ pub fn init(service_name: &'static str, verbosity: Verbosity) -> Telemetry {
         .with_tracked_inactivity(false)
         .with_filter(Targets::new().with_target("sinfonia", own_spans));
 
-    let first = tracing_subscriber::registry().with(logs::layer(verbosity)).with(spans).try_init().is_ok();
+    let first =
+        tracing_subscriber::registry().with(logs::layer(verbosity)).with(spans).with(afresh::Afresh).try_init().is_ok();
     if first {
         opentelemetry::global::set_tracer_provider(tracer.clone());
         opentelemetry::global::set_meter_provider(meter.clone());

@@ -31,10 +31,10 @@ where
 fn filter(verbosity: Verbosity) -> EnvFilter {
     // Libraries speak up only when something is wrong. What the OpenTelemetry SDK says about a
     // collector that is away would stand in the middle of the user's own terminal, and boringtun warns
-    // of each handshake that it tries again.
+    // of each handshake that it tries again or gives up.
     let default = match verbosity {
-        Verbosity::Quiet => "warn,opentelemetry=off,boringtun=error",
-        Verbosity::Normal => "warn,boringtun=error,sinfonia=info",
+        Verbosity::Quiet => "warn,opentelemetry=off,boringtun=off",
+        Verbosity::Normal => "warn,boringtun=off,sinfonia=info",
         Verbosity::Debug => "info,opentelemetry=warn,sinfonia=debug",
     };
     match std::env::var(EnvFilter::DEFAULT_ENV) {

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use opentelemetry::metrics::Meter;
+use prometheus::core::Collector;
 use prometheus::{Registry, TextEncoder};
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::new);
@@ -18,6 +19,14 @@ pub fn prometheus_text() -> String {
         tracing::error!(%error, "the metrics cannot be written as text");
         String::new()
     })
+}
+
+/// Shows metrics that have to keep names of their own beside the others. They are not exported to a collector.
+///
+/// # Errors
+/// If another collector has such a metric already.
+pub fn register(collector: Box<dyn Collector>) -> Result<(), prometheus::Error> {
+    REGISTRY.register(collector)
 }
 
 pub(crate) fn registry() -> Registry {

@@ -1,12 +1,17 @@
 //! The harness of the end-to-end tests: real programs in a world of their own, and a wire between them to look at.
 #![expect(clippy::unwrap_used, reason = "a harness that cannot work fails its test")]
 
+pub mod cluster;
 mod leftovers;
+mod postgres;
 mod process;
+mod proxy;
 mod relay;
 mod world;
 
 pub use leftovers::{children, processes_in};
+pub use postgres::{Postgres, database_url};
 pub use process::{Finished, Running, eventually};
+pub use proxy::Proxy;
 pub use relay::Relay;
-pub use world::{World, free_udp_port, program};
+pub use world::{World, free_port, free_udp_port, program};

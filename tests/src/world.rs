@@ -1,7 +1,7 @@
 //! A directory, recipes and the programs started in it, all gone at the end.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -103,6 +103,21 @@ impl World {
         self.start_with(command, options)
     }
 
+    /// Starts a cloudlet that reports to a tier1, with its tunnels' end at this port, and at `endpoint` for clients.
+    pub fn cloudlet(&self, name: &str, tier1: &str, tunnel_port: u16, endpoint: &str, options: &[&str]) -> Running {
+        let (port, tunnel_port) = (free_port().to_string(), tunnel_port.to_string());
+        let own = format!("http://127.0.0.1:{port}");
+        let given = [
+            ["--port", &port],
+            ["--tunnel-port", &tunnel_port],
+            ["--tier1-url", tier1],
+            ["--tier2-url", &own],
+            ["--tunnel-endpoint", endpoint],
+            ["--name", name],
+        ];
+        self.tier2(name, &[given.as_flattened(), options].concat())
+    }
+
     /// Starts a cloudlet with the local driver on free ports and a state directory of this name.
     pub fn tier2(&self, state: &str, options: &[&str]) -> Running {
         let mut command = Command::new(program("sinfonia-tier2"));
@@ -158,8 +173,13 @@ pub fn free_udp_port() -> SocketAddr {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
+/// A TCP port of loopback that was free a moment ago, for servers whose port has to be known before they start.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
 /// A free port, unless the options name one.
-fn any_port(command: &mut Command, name: &str, options: &[&str]) {
+pub(crate) fn any_port(command: &mut Command, name: &str, options: &[&str]) {
     if !options.contains(&name) {
         command.args([name, "0"]);
     }

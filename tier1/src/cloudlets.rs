@@ -42,7 +42,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<CloudletInfo>, CloudletsError> {
     parse(&text).map_err(|(document, reason)| CloudletsError::Invalid { path: path.to_owned(), document, reason })
 }
 
-fn parse(text: &[u8]) -> Result<Vec<CloudletInfo>, (usize, String)> {
+/// Reads a list's text, or says in which document what is wrong.
+pub(crate) fn parse(text: &[u8]) -> Result<Vec<CloudletInfo>, (usize, String)> {
     let mut text = text;
     let mut known: HashMap<DeployEndpoint, u32> = HashMap::new();
     let documents = serde_saphyr::read::<_, Entry>(&mut text).enumerate();
@@ -71,8 +72,9 @@ impl<'de> Deserialize<'de> for Entry {
     }
 }
 
+/// The fields of a document.
 #[derive(Deserialize)]
-struct Fields {
+pub(crate) struct Fields {
     endpoint: DeployEndpoint,
     name: Option<String>,
     location: Option<Location>,

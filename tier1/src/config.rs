@@ -1,8 +1,9 @@
 //! Options, from the command line and the environment.
 
-use crate::{domain::MatcherKind, outgoing::Limits};
+use crate::{domain::MatcherKind, outgoing::Limits, store::DatabaseConfig};
 use clap::{Args, builder::FalseyValueParser};
 use ipnet::IpNet;
+use sinfonia_tls::{TlsFiles, TlsTrust};
 use sinfonia_wire::Network;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -13,11 +14,13 @@ use std::{
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PORT: u16 = 5000;
 const RECIPES: &str = "RECIPES";
+/// A household, or an office behind one address, stays below.
+const RATE_LIMIT: u32 = 50;
 
 /// How a tier1 runs.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Address to listen on. Nobody is asked who they are, so anything but this host's own is for trusted networks
+    /// Address to listen on; other than loopback only with tokens, or with --insecure-open
     #[arg(long, env = "SINFONIA_HOST", default_value_t = HOST, value_name = "ADDRESS")]
     pub host: IpAddr,
 
@@ -33,7 +36,7 @@ pub struct Config {
     #[arg(long, env = "SINFONIA_RECIPES", default_value = RECIPES, value_name = "PATH|URL")]
     pub recipes: String,
 
-    /// Matcher to use; repeat for several, in this order [default: network, location, random]
+    /// Matcher to use; repeat for several, in this order [default: requirements, load, network, location, random]
     #[arg(short = 'm', long = "match", env = "SINFONIA_MATCH", value_name = "MATCHER", value_delimiter = ',')]
     pub matchers: Vec<MatcherKind>,
 
@@ -59,6 +62,41 @@ pub struct Config {
     #[arg(long, env = "SINFONIA_ALLOW_LOCAL_ENDPOINTS", value_parser = FalseyValueParser::new())]
     pub allow_local_endpoints: bool,
 
+    /// File of tokens, each with its hash and what it is for: `sinfonia-tier1 token create --tokens-file` makes entries.
+    /// Changes count within seconds
+    #[arg(long, env = "SINFONIA_TOKENS_FILE", value_name = "FILE")]
+    pub tokens_file: Option<PathBuf>,
+
+    /// File with the token that tier1 presents to cloudlets whose tier2 has it in --deploy-token-file; also as
+    /// SINFONIA_CLOUDLET_TOKEN. It is sent by https, and by http within private networks
+    #[arg(long, env = "SINFONIA_CLOUDLET_TOKEN_FILE", value_name = "FILE")]
+    pub cloudlet_token_file: Option<PathBuf>,
+
+    /// Let anybody without a token report cloudlets and deploy recipes that are not restricted. For trusted networks,
+    /// and for clients that have no tokens
+    #[arg(long, env = "SINFONIA_INSECURE_OPEN", value_parser = FalseyValueParser::new())]
+    pub insecure_open: bool,
+
+    /// Requests per second that one client may send, by its token or else its address (IPv6: its /64), after a burst of
+    /// four seconds' worth; 0 for no limit. This host's own do not count
+    #[arg(long, env = "SINFONIA_RATE_LIMIT", default_value_t = RATE_LIMIT, value_name = "REQUESTS")]
+    pub rate_limit: u32,
+    /// How long to go on listening, but not ready, when told to stop: as long as balancers need to notice, seconds
+    #[arg(long, env = "SINFONIA_SHUTDOWN_DELAY", default_value_t = 0, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(..=3600))]
+    pub shutdown_delay: u16,
+
+    /// Whether to serve HTTPS.
+    #[command(flatten, next_help_heading = "TLS")]
+    pub tls: TlsFiles,
+
+    /// Whose certificates cloudlets may have.
+    #[command(flatten, next_help_heading = "TLS")]
+    pub trust: TlsTrust,
+
+    /// What remembers beyond this process.
+    #[command(flatten, next_help_heading = "Database")]
+    pub database: DatabaseConfig,
+
     /// Threads that serve; one for each processor if not set.
     #[arg(skip)]
     pub workers: Option<usize>,
@@ -80,6 +118,14 @@ impl Default for Config {
             geoip: None,
             trusted_proxies: loopback(),
             allow_local_endpoints: false,
+            tokens_file: None,
+            cloudlet_token_file: None,
+            insecure_open: false,
+            rate_limit: RATE_LIMIT,
+            shutdown_delay: 0,
+            tls: TlsFiles::default(),
+            trust: TlsTrust::default(),
+            database: DatabaseConfig::default(),
             workers: None,
             limits: Limits::default(),
         }
@@ -121,7 +167,7 @@ impl FromStr for MatcherList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use MatcherKind::{Location, Network, Random};
+    use MatcherKind::{Load, Location, Network, Random, Requirements};
     use clap::Parser;
 
     #[derive(Parser)]
@@ -141,7 +187,7 @@ mod tests {
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
         assert_eq!((config.port, config.recipes.as_str()), (5000, "RECIPES"));
         assert!(config.host.is_loopback() && !config.allow_local_endpoints);
-        assert_eq!(config.matchers(), [Network, Location, Random]);
+        assert_eq!(config.matchers(), [Requirements, Load, Network, Location, Random]);
         let trusted: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
         assert_eq!(trusted, ["127.0.0.0/8", "::1/128"]);
     }
@@ -157,7 +203,7 @@ mod tests {
     #[test]
     fn bad_options_are_explained() {
         let cases: [(&[&str], &str); 5] = [
-            (&["-m", "nearest"], "choose from network, location, random"),
+            (&["-m", "nearest"], "choose from requirements, load, network, location, random"),
             (&["--matchers", "network"], "JSON list"),
             (&["--port", "99999"], "65535"),
             (&["--trusted-proxy", "10.0.0.0/99"], "0..32"),

@@ -2,17 +2,22 @@
 
 use crate::{
     domain::{
-        Client, Cloudlet,
+        Client, Cloudlet, Inquiry, Sent, Setbacks,
         gather::{Ask, Pace, gather},
         holders::Outcome,
         interleave::interleave,
     },
-    outgoing::{CallError, Errand, Outgoing},
+    outgoing::{Blame, CallError, Errand, Outgoing},
     service::Service,
 };
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
-use sinfonia_wire::{CloudletDeployment, CloudletId};
-use std::{sync::Arc, time::Duration};
+use sinfonia_recipes::Placement;
+use sinfonia_wire::{ApplicationId, CloudletDeployment, CloudletId};
+use std::{
+    cell::RefCell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tracing::{Instrument as _, info, warn};
 
 /// Cloudlets asked to release a deployment of which nothing is remembered.
@@ -27,11 +32,43 @@ pub(crate) const fn attempts(results: usize) -> usize {
     2 * results + 4
 }
 
+/// A cloudlet to ask.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// It.
+    pub cloudlet: Arc<Cloudlet>,
+    /// Whether the deployment is there already, as far as known.
+    pub is_held: bool,
+    /// That it is sent there, if that is so from the start.
+    sent: RefCell<Option<Sent>>,
+}
+
+impl Asked {
+    fn new(cloudlet: Arc<Cloudlet>, held: &[CloudletId]) -> Self {
+        let is_held = held.contains(&cloudlet.id);
+        Self { cloudlet, is_held, sent: RefCell::default() }
+    }
+
+    /// Counts what is sent there, so that others who choose meanwhile know of it.
+    fn count(&self) {
+        if !self.is_held {
+            self.sent.borrow_mut().get_or_insert_with(|| Sent::to(&self.cloudlet));
+        }
+    }
+}
+
 /// The cloudlets to ask, in order: first those that hold the deployment already, as far as they still suit the client.
 #[must_use]
-pub(crate) fn candidates(service: &Service, client: &Client, errand: &Errand, results: usize) -> Vec<Arc<Cloudlet>> {
+pub(crate) fn candidates(
+    service: &Service,
+    client: &Client,
+    errand: &Errand,
+    placement: &Placement,
+    results: usize,
+) -> Vec<Asked> {
     let deployment = (errand.application, errand.key);
-    ranked(service, client, attempts(results), |fresh, suits| {
+    let held = service.holders.get(&deployment).chosen;
+    let ranked = ranked(service, client, errand, placement, attempts(results), |fresh, suits| {
         let first: Vec<_> = fresh.iter().take(results).map(|cloudlet| cloudlet.id).collect();
         // Without anybody to choose, those that take no new deployments may be left.
         if first.is_empty() {
@@ -39,24 +76,47 @@ pub(crate) fn candidates(service: &Service, client: &Client, errand: &Errand, re
         } else {
             service.holders.claim(deployment, first, suits)
         }
-    })
+    });
+    let asked: Vec<_> = ranked.into_iter().map(|cloudlet| Asked::new(cloudlet, &held)).collect();
+    asked.iter().take(results).for_each(Asked::count);
+    asked
 }
 
-/// The same, without choosing any.
+/// The one cloudlet that a client named.
 #[must_use]
-pub(crate) fn preview(service: &Service, client: &Client, errand: &Errand, results: usize) -> Vec<Arc<Cloudlet>> {
-    ranked(service, client, results, |_, _| service.holders.get(&(errand.application, errand.key)).chosen)
+pub(crate) fn addressed(service: &Service, errand: &Errand, cloudlet: Arc<Cloudlet>) -> Vec<Asked> {
+    let asked = Asked::new(cloudlet, &service.holders.get(&(errand.application, errand.key)).chosen);
+    asked.count();
+    vec![asked]
+}
+
+/// The same as [`candidates`], without choosing any.
+#[must_use]
+pub(crate) fn preview(
+    service: &Service,
+    client: &Client,
+    errand: &Errand,
+    placement: &Placement,
+    results: usize,
+) -> Vec<Arc<Cloudlet>> {
+    let chosen = service.holders.get(&(errand.application, errand.key)).chosen;
+    ranked(service, client, errand, placement, results, |_, _| chosen)
 }
 
 fn ranked(
     service: &Service,
     client: &Client,
+    errand: &Errand,
+    placement: &Placement,
     limit: usize,
     chosen: impl FnOnce(&[Arc<Cloudlet>], &dyn Fn(CloudletId) -> bool) -> Vec<CloudletId>,
 ) -> Vec<Arc<Cloudlet>> {
     let snapshot = service.registry.snapshot();
-    let suiting = |id: CloudletId| snapshot.get(id).filter(|cloudlet| service.chain.offers(cloudlet, client));
-    let fresh: Vec<_> = service.chain.candidates(&snapshot, client).take(limit).cloned().collect();
+    let inquiry = service.inquiry(client, errand.application, placement);
+    let renewal = Inquiry { is_renewal: true, ..inquiry };
+    let suiting = |id: CloudletId| snapshot.get(id).filter(|cloudlet| service.chain.offers(cloudlet, &renewal));
+    let candidates = service.chain.candidates(&snapshot, &inquiry).take(limit);
+    let fresh: Vec<_> = candidates.map(|candidate| Arc::clone(candidate.cloudlet)).collect();
     let ids = chosen(&fresh, &|id| suiting(id).is_some());
     let mut first: Vec<_> = ids.iter().filter_map(|id| suiting(*id)).cloned().collect();
     first.extend(fresh.into_iter().filter(|cloudlet| !ids.contains(&cloudlet.id)));
@@ -72,17 +132,28 @@ pub(crate) async fn deploy(
     service: Arc<Service>,
     outgoing: Outgoing,
     errand: Errand,
-    candidates: Vec<Arc<Cloudlet>>,
+    asked: Vec<Asked>,
     results: usize,
 ) -> Result<Vec<CloudletDeployment>, Failures> {
     let limits = outgoing.limits();
     let pace = Pace { wanted: results, patience: limits.patience, deadline: limits.total };
-    let gathered = gather(candidates.len(), pace, |candidate| {
-        let (outgoing, errand, cloudlet) = (outgoing.clone(), errand.clone(), Arc::clone(&candidates[candidate]));
-        let ask = async move { outgoing.deploy(&cloudlet, &errand).await };
+    let gathered = gather(asked.len(), pace, |candidate| {
+        let (service, outgoing, errand) = (Arc::clone(&service), outgoing.clone(), errand.clone());
+        let asked = &asked[candidate];
+        asked.count();
+        let (cloudlet, sent) = (Arc::clone(&asked.cloudlet), asked.sent.take());
+        let ask = async move {
+            let answer = outgoing.deploy(&cloudlet, &errand).await;
+            if answer.is_ok() {
+                sent.into_iter().for_each(Sent::made);
+            }
+            take_note(&service.setbacks, cloudlet.id, errand.application, answer.as_ref().err());
+            answer
+        };
         ask.in_current_span()
     })
     .await;
+    let candidates: Vec<_> = asked.into_iter().map(|asked| asked.cloudlet).collect();
 
     let id = |candidate: &usize| candidates[*candidate].id;
     let (without, unclear): (Vec<_>, Vec<_>) = gathered.failures.iter().partition(|(_, error)| error.is_final());
@@ -109,6 +180,16 @@ pub(crate) async fn deploy(
     }
     watch_late(service, outgoing, errand, candidates, gathered.late);
     Ok(interleave(answers, results))
+}
+
+/// Of failures, so that others come first for a while.
+fn take_note(setbacks: &Setbacks, cloudlet: CloudletId, application: ApplicationId, error: Option<&CallError>) {
+    match error.map(CallError::blame) {
+        None => setbacks.clear(cloudlet, application),
+        Some(Blame::Cloudlet) => setbacks.note(cloudlet, None, Instant::now()),
+        Some(Blame::Application) => setbacks.note(cloudlet, Some(application), Instant::now()),
+        Some(Blame::Request) => (),
+    }
 }
 
 /// Waits for those who were too slow, and releases what they made although nobody will use it.
@@ -155,7 +236,10 @@ pub(crate) async fn release(
         service.holders.get(&deployment).all().filter_map(|id| snapshot.get(id)).cloned().collect();
     let is_guess = remembered.is_empty();
     let asked = if is_guess {
-        service.chain.candidates(&snapshot, client).take(GUESSES).cloned().collect()
+        let anywhere = Placement::default();
+        let inquiry = service.inquiry(client, errand.application, &anywhere);
+        let candidates = service.chain.candidates(&snapshot, &inquiry).take(GUESSES);
+        candidates.map(|candidate| Arc::clone(candidate.cloudlet)).collect()
     } else {
         remembered
     };

@@ -3,6 +3,8 @@
 //! `routes` turn requests into questions to `domain`, which decides on what `store` and `geoip` know; `deploy` and
 //! `outgoing` act on the decision.
 
+mod access;
+pub mod check;
 mod cloudlets;
 pub mod config;
 mod deploy;
@@ -15,9 +17,13 @@ mod routes;
 mod server;
 mod service;
 mod store;
+pub mod token_command;
 
+pub use access::{Scope, TokensFileError};
 pub use cloudlets::CloudletsError;
 pub use config::Config;
 pub use geoip::GeoIpError;
 pub use outgoing::Limits;
+pub use routes::document as openapi_document;
 pub use server::{Running, StartError, Tier1, run, start};
+pub use store::{DatabaseConfig, DatabaseError, DatabaseUrl, DatabaseUrls, OptionsError};

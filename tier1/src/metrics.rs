@@ -22,7 +22,7 @@ impl Metrics {
             .with_description("Known cloudlets")
             .with_callback(move |gauge| {
                 if let Some(registry) = registry.upgrade() {
-                    gauge.observe(registry.snapshot().cloudlets().len() as u64, &[]);
+                    gauge.observe(registry.snapshot().len() as u64, &[]);
                 }
             })
             .build();

@@ -2,30 +2,33 @@
 
 use crate::{
     Config,
+    access::{self, Tokens, TokensFileError},
     cloudlets::{self, CloudletsError},
-    domain::{Chain, Cloudlet, Holders, Origin},
+    domain::{Chain, Cloudlet, Origin, Setbacks},
     geoip::{GeoIp, GeoIpError},
     metrics::Metrics,
     resolve::{Policy, Resolver},
-    routes::routes,
+    routes::{RateLimit, routes},
     service::{Service, registration},
-    store::Registry,
+    store::{self, DatabaseError, OptionsError, Registry, Store},
 };
 use actix_web::rt;
 use futures_util::{StreamExt as _, stream};
+use sinfonia_credentials::{SourceError, TokenSource};
 use sinfonia_recipes::{OpenError, Repository};
 use sinfonia_server::{Readiness, ServeError, Server, ServerOptions};
+use sinfonia_tls::TlsError;
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use thiserror::Error;
-use tokio::{sync::oneshot, task::JoinHandle, time::interval};
+use tokio::{sync::oneshot, task::JoinHandle};
 use tracing::{error, info, warn};
 
-/// How often silent cloudlets are looked for.
-const EXPIRY: Duration = Duration::from_secs(5);
 /// How many names of configured cloudlets are resolved at once.
 const LOOKUPS: usize = 64;
 
@@ -44,6 +47,30 @@ pub enum StartError {
     /// Names cannot be resolved.
     #[error("no resolver: {0}")]
     Resolver(String),
+    /// Where the database is, is not clear.
+    #[error(transparent)]
+    Database(#[from] OptionsError),
+    /// The database can be reached but not used.
+    #[error("the database cannot be used: {0}")]
+    Unusable(#[source] DatabaseError),
+    /// The file of tokens is not usable.
+    #[error(transparent)]
+    Tokens(#[from] TokensFileError),
+    /// The token for cloudlets is not usable.
+    #[error(transparent)]
+    CloudletToken(#[from] SourceError),
+    /// Everybody could do everything.
+    #[error(
+        "tier1 would let everybody who reaches {host} in: give --tokens-file, or --database-url and make tokens by \
+         `sinfonia-tier1 token create`; --insecure-open lets everybody in all the same"
+    )]
+    Open {
+        /// Where it would listen.
+        host: IpAddr,
+    },
+    /// The server's certificate, or those to trust, are not usable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// It cannot listen, or broke down.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -54,6 +81,7 @@ pub enum StartError {
 pub struct Tier1 {
     server: Server,
     service: Arc<Service>,
+    tokens_file: Option<PathBuf>,
 }
 
 /// A tier1 that answers.
@@ -107,33 +135,62 @@ impl Tier1 {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         // Fails only if there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let addresses = config.database.addresses()?;
+        let is_closed = addresses.is_some() || config.tokens_file.is_some();
+        if !(config.host.is_loopback() || is_closed || config.insecure_open) {
+            return Err(StartError::Open { host: config.host });
+        }
+        let tokens = Arc::new(Tokens::default());
+        if let Some(path) = &config.tokens_file {
+            tokens.replace_file(access::read(path)?);
+            sinfonia_credentials::warn_if_exposed(path);
+        }
+        let file = config.cloudlet_token_file.as_deref();
+        let cloudlet_token = TokenSource::find("--cloudlet-token-file", file, "SINFONIA_CLOUDLET_TOKEN")?;
         let recipes = Repository::open(&config.recipes)?;
         let geoip = config.geoip.as_deref().map_or_else(|| Ok(GeoIp::default()), GeoIp::open)?;
         let listed = config.cloudlets.as_deref().map_or_else(|| Ok(Vec::new()), cloudlets::read)?;
         let options = ServerOptions {
             host: Some(config.host),
             workers: config.workers,
+            certificate: config.tls.open()?,
+            shutdown_delay: Duration::from_secs(config.shutdown_delay.into()),
             ..ServerOptions::new("sinfonia-tier1", config.port)
         };
         let server = Server::bind(options)?;
-        if !config.host.is_loopback() {
-            warn!(host = %config.host, "tier1 does not ask callers who they are: keep it inside a trusted network");
+        if config.insecure_open {
+            warn!(host = %config.host, "tier1 lets everybody in: keep it inside a trusted network");
         }
         let listening = server.address();
         let policy = if config.allow_local_endpoints { Policy::Any } else { Policy::NotLocal { listening } };
         let registry = Arc::new(Registry::new(configured(listed, &geoip).await?));
+        let (store, holders) = match addresses {
+            None => Store::in_memory(Arc::clone(&registry)),
+            Some(addresses) => {
+                let opened = Store::open(Arc::clone(&registry), Arc::clone(&tokens), addresses, &config.database).await;
+                opened.map_err(StartError::Unusable)?
+            }
+        };
         let service = Service {
             metrics: Metrics::new(&sinfonia_telemetry::meter(), Arc::downgrade(&registry)),
             registry,
             chain: Chain::new(config.matchers()),
-            holders: Holders::default(),
+            store,
+            holders,
+            setbacks: Setbacks::default(),
             recipes,
             geoip,
             trusted_proxies: config.trusted_proxies,
+            rate_limit: NonZeroU32::new(config.rate_limit).map(RateLimit::new),
+            tokens,
+            has_tokens_file: config.tokens_file.is_some(),
+            cloudlet_token,
+            is_open: config.insecure_open,
             policy,
             limits: config.limits,
+            trust: config.trust.client_config()?,
         };
-        Ok(Self { server, service: Arc::new(service) })
+        Ok(Self { server, service: Arc::new(service), tokens_file: config.tokens_file })
     }
 
     /// Where it listens, with the port that was chosen.
@@ -147,9 +204,10 @@ impl Tier1 {
     /// # Errors
     /// When the server breaks down.
     pub async fn run(self) -> Result<(), StartError> {
-        let expiry = Expiry::start(&self.service);
-        let result = self.server.run(Readiness::new(), configure(self.service)).await;
-        drop(expiry);
+        let (readiness, beside, following) = self.begin().await;
+        let result = self.server.run(readiness, configure(self.service)).await;
+        following.inspect(JoinHandle::abort);
+        beside.stop().await;
         Ok(result?)
     }
 
@@ -158,10 +216,19 @@ impl Tier1 {
     /// # Errors
     /// When the server breaks down.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
-        let expiry = Expiry::start(&self.service);
-        let result = self.server.run_until(Readiness::new(), configure(self.service), stop).await;
-        drop(expiry);
+        let (readiness, beside, following) = self.begin().await;
+        let result = self.server.run_until(readiness, configure(self.service), stop).await;
+        following.inspect(JoinHandle::abort);
+        beside.stop().await;
         Ok(result?)
+    }
+
+    async fn begin(&self) -> (Readiness, store::Running, Option<JoinHandle<()>>) {
+        let readiness = Readiness::new();
+        let beside = self.service.store.start(&readiness).await;
+        let tokens = Arc::clone(&self.service.tokens);
+        let following = self.tokens_file.clone().map(|path| rt::spawn(access::follow(path, tokens)));
+        (readiness, beside, following)
     }
 }
 
@@ -184,29 +251,4 @@ async fn configured(listed: Vec<sinfonia_wire::CloudletInfo>, geoip: &GeoIp) -> 
     let cloudlets: Vec<_> = found.into_iter().flatten().filter_map(|found| Cloudlet::try_from(found).ok()).collect();
     info!(count = cloudlets.len(), "cloudlets configured");
     Ok(cloudlets)
-}
-
-/// Drops silent cloudlets for as long as it lives.
-struct Expiry(JoinHandle<()>);
-
-impl Expiry {
-    fn start(service: &Arc<Service>) -> Self {
-        let registry = Arc::clone(&service.registry);
-        Self(rt::spawn(async move {
-            let mut ticks = interval(EXPIRY);
-            loop {
-                ticks.tick().await;
-                let dropped = registry.expire(Instant::now()).await;
-                if dropped > 0 {
-                    info!(dropped, "cloudlets have not reported for 5 minutes");
-                }
-            }
-        }))
-    }
-}
-
-impl Drop for Expiry {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

@@ -8,12 +8,18 @@ use std::{
 };
 
 use ipnet::IpNet;
-use sinfonia_wire::{Host, Location, TunnelEndpoint, TunnelEndpointError};
+use sinfonia_credentials::TokenSource;
+use sinfonia_tls::{TlsFiles, TlsTrust};
+use sinfonia_wire::{Host, Network, TunnelEndpoint, TunnelEndpointError};
 use url::Url;
+
+use crate::{kubernetes::KubernetesOptions, report_fields::ReportFields};
 
 /// Everything a tier2 can be told.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Where backends run.
+    pub driver: DriverConfig,
     /// Address of the HTTP API.
     pub host: IpAddr,
     /// TCP port of the HTTP API; 0 for any.
@@ -38,16 +44,37 @@ pub struct Config {
     pub expiry_interval: Duration,
     /// The most deployments at once.
     pub max_deployments: usize,
+    /// The most deployments of one client's address; none for no limit.
+    pub max_per_client: Option<usize>,
+    /// Whose word counts on whom they ask for: tier1s and reverse proxies.
+    pub trusted_proxies: Vec<Network>,
+    /// What administrators identify themselves with; none: they are whoever asks from this machine.
+    pub admin_token: Option<TokenSource>,
+    /// What callers have to present for anything about deployments; none: nobody is asked.
+    pub deploy_token: Option<TokenSource>,
+    /// What is presented to tier1s with reports.
+    pub tier1_token: Option<TokenSource>,
+    /// Whether the HTTP API is an HTTPS one.
+    pub tls: TlsFiles,
+    /// Whose certificates tier1s may have.
+    pub trust: TlsTrust,
     /// How long a deployment request waits for the backend.
     pub request_wait: Duration,
     /// How often to report.
     pub report_interval: Duration,
-    /// Name in reports.
-    pub name: Option<String>,
-    /// Location in reports.
-    pub location: Option<Location>,
+    /// What reports say of the cloudlet.
+    pub report: ReportFields,
     /// Whether to announce by mDNS.
     pub zeroconf: bool,
+}
+
+/// Where backends run.
+#[derive(Debug, Clone)]
+pub enum DriverConfig {
+    /// As child processes of tier2.
+    Local,
+    /// On a Kubernetes cluster.
+    Kubernetes(Box<KubernetesOptions>),
 }
 
 impl Config {
@@ -55,6 +82,7 @@ impl Config {
     #[must_use]
     pub fn new(state_directory: PathBuf) -> Self {
         Self {
+            driver: DriverConfig::Local,
             host: Ipv4Addr::LOCALHOST.into(),
             port: 5000,
             recipes: "RECIPES".to_owned(),
@@ -67,10 +95,16 @@ impl Config {
             lease: Duration::from_secs(300),
             expiry_interval: Duration::from_secs(60),
             max_deployments: 100,
+            max_per_client: None,
+            trusted_proxies: vec![],
+            admin_token: None,
+            tls: TlsFiles::default(),
+            trust: TlsTrust::default(),
+            deploy_token: None,
+            tier1_token: None,
             request_wait: Duration::from_secs(25),
             report_interval: Duration::from_secs(15),
-            name: None,
-            location: None,
+            report: ReportFields::default(),
             zeroconf: false,
         }
     }

@@ -5,6 +5,7 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use sinfonia_wire::{ApplicationId, DeploymentName, PublicKey, Recipe};
@@ -49,8 +50,18 @@ pub struct Plan {
     pub addresses: Vec<IpAddr>,
     /// When it was first asked for.
     pub created: OffsetDateTime,
+    /// The address it was first asked for from, for the limit per client.
+    pub client: Option<IpAddr>,
     /// What to run.
     pub recipe: Arc<Recipe>,
+}
+
+impl Plan {
+    /// When it ends at the latest, if its recipe limits its age.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<OffsetDateTime> {
+        self.recipe.max_age.map(|age| self.created + Duration::from_secs(age.get().into()))
+    }
 }
 
 /// How many lines of output are kept.

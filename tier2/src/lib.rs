@@ -9,17 +9,22 @@
 //! last: then the deployment is removed and the next request makes a new one.
 
 pub mod addresses;
+mod admin;
 pub mod clock;
 pub mod config;
 pub mod deployment;
+pub mod deployments;
 pub mod dns;
 pub mod driver;
+mod fault;
+pub mod kubernetes;
 pub mod lifecycle;
 mod metrics;
 mod names;
 mod options;
 pub mod registry;
-mod reports;
+mod report_fields;
+pub mod reports;
 mod resources;
 mod routes;
 pub mod service;
@@ -27,6 +32,7 @@ pub mod state;
 mod tier2;
 mod zeroconf;
 
-pub use config::Config;
-pub use options::{Options, OptionsError};
+pub use config::{Config, DriverConfig};
+pub use options::{Command, Options, OptionsError};
+pub use report_fields::{ReportFields, ReportOptions};
 pub use tier2::{StartError, Tier2, start, start_with};

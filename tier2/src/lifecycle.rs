@@ -11,7 +11,7 @@
 //! | Expiring (reviving) | ready | Deployed | |
 //! | Expiring (reviving) | failed | Expired | withdraw, remove |
 //! | Expiring, withdrawn | next tick | Expired | remove |
-//! | any but Expired | deleted | Expired | withdraw, remove |
+//! | any but Expired | deleted, or too old | Expired | withdraw, remove |
 //!
 //! A request renews the lease in every state but Expired, and so does activity seen at a tick. A list of actions
 //! supersedes whatever is under way, so each action is idempotent and can be dropped half way.
@@ -80,6 +80,8 @@ pub enum Event {
     BackendExited,
     /// A client gives it back.
     Deleted,
+    /// It has reached the greatest age that its recipe allows.
+    Aged,
     /// Peer and backend are gone.
     Withdrawn,
     /// The periodic job passes by.
@@ -134,6 +136,12 @@ impl Lifecycle {
         (this, vec![install_now()])
     }
 
+    /// One whose state and lease were kept elsewhere; what its state wants done is not repeated.
+    #[must_use]
+    pub const fn restored(state: State, lease_end: OffsetDateTime) -> Self {
+        Self { state, lease_end, ready_since: None, restarts: 0 }
+    }
+
     /// The state.
     #[must_use]
     pub const fn state(&self) -> State {
@@ -164,7 +172,7 @@ impl Lifecycle {
         use State::{Deployed, Expired, Expiring as Leaving, Initializing};
         match (self.state, event) {
             (Expired, _) => (self, vec![]),
-            (_, Event::Deleted) => self.give_up(),
+            (_, Event::Deleted | Event::Aged) => self.give_up(),
             (Leaving(Expiring::Withdrawing | Expiring::Withdrawn), Event::Requested) => {
                 self.renewed(policy, now).to(Leaving(Expiring::Reviving), vec![Action::Withdraw, install_now()])
             }

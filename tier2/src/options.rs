@@ -2,23 +2,33 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::{Parser, ValueEnum, builder::FalseyValueParser};
+use clap::{Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 use ipnet::IpNet;
-use sinfonia_wire::Location;
+use sinfonia_credentials::{SourceError, TokenSource};
+use sinfonia_tls::{TlsFiles, TlsTrust};
+use sinfonia_wire::Network;
 use thiserror::Error;
 use url::Url;
 
-use crate::config::{Config, EndpointOption};
+use crate::{
+    config::{Config, DriverConfig, EndpointOption},
+    kubernetes::{KubernetesOptions, probe::Probe},
+    report_fields::ReportOptions,
+};
 
 /// One cloudlet of Sinfonia: deploys backends and ends their clients' tunnels.
 #[derive(Debug, Parser)]
 #[command(name = "sinfonia-tier2", version)]
 pub struct Options {
+    /// Something else than to serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// TCP port of the HTTP API.
     #[arg(long, env = "SINFONIA_PORT", default_value_t = 5000)]
     port: u16,
 
-    /// Address of the HTTP API. There is no authentication yet: whoever reaches it may deploy.
+    /// Address of the HTTP API. Without --deploy-token-file whoever reaches it may deploy.
     #[arg(long, env = "SINFONIA_HOST", default_value = "127.0.0.1")]
     host: IpAddr,
 
@@ -39,8 +49,11 @@ pub struct Options {
     tier2_url: Option<Url>,
 
     /// Where backends run.
-    #[arg(long, env = "SINFONIA_DRIVER", value_enum)]
-    driver: Option<DriverKind>,
+    #[arg(long, env = "SINFONIA_DRIVER", value_enum, default_value_t = DriverKind::Kubernetes)]
+    driver: DriverKind,
+
+    #[command(flatten, next_help_heading = "Options of the Kubernetes driver")]
+    kubernetes: KubernetesOptions,
 
     /// UDP port of the tunnels.
     #[arg(long, env = "SINFONIA_TUNNEL_PORT", default_value_t = 51820)]
@@ -72,22 +85,72 @@ pub struct Options {
     #[arg(long, env = "SINFONIA_MAX_DEPLOYMENTS", default_value_t = 100, value_name = "N")]
     max_deployments: usize,
 
-    /// Name of this cloudlet in reports.
-    #[arg(long, env = "SINFONIA_NAME")]
-    name: Option<String>,
+    /// The most deployments of one client's address [default: no limit].
+    #[arg(long, env = "SINFONIA_MAX_DEPLOYMENTS_PER_CLIENT", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_deployments_per_client: Option<u32>,
 
-    /// Where this cloudlet is, in degrees.
-    #[arg(long, env = "SINFONIA_LOCATION", value_name = "LAT,LON", allow_hyphen_values = true)]
-    location: Option<Location>,
+    /// Networks of tier1s and reverse proxies, whose X-ClientIP and X-Forwarded-For are believed.
+    #[arg(
+        long,
+        env = "SINFONIA_TRUSTED_PROXIES",
+        value_name = "NETWORK",
+        value_delimiter = ',',
+        default_value = "127.0.0.0/8,::1/128"
+    )]
+    trusted_proxies: Vec<Network>,
 
-    /// Announces the cloudlet in the local network by mDNS (_sinfonia._tcp.local.).
+    /// File with the administrators' token, for the list of deployments and for draining; without it only requests
+    /// from this machine may do that.
+    #[arg(long, env = "SINFONIA_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+
+    /// File with the token of tier1, which deployment requests then have to present; several, one a line, are all
+    /// accepted. Also as SINFONIA_DEPLOY_TOKEN.
+    #[arg(long, env = "SINFONIA_DEPLOY_TOKEN_FILE", value_name = "FILE")]
+    deploy_token_file: Option<PathBuf>,
+
+    /// File with the token that reports to tier1 present. Also as SINFONIA_TIER1_TOKEN.
+    #[arg(long, env = "SINFONIA_TIER1_TOKEN_FILE", value_name = "FILE")]
+    tier1_token_file: Option<PathBuf>,
+
+    #[command(flatten, next_help_heading = "TLS")]
+    tls: TlsFiles,
+
+    #[command(flatten, next_help_heading = "TLS")]
+    trust: TlsTrust,
+
+    #[command(flatten, next_help_heading = "What tier1 is told")]
+    report: ReportOptions,
+
+    /// Announces the cloudlet in the local network by mDNS (_sinfonia._tcp.local.), for clients that come by plain HTTP.
     #[arg(long, env = "SINFONIA_ZEROCONF", value_parser = FalseyValueParser::new())]
     zeroconf: bool,
+}
+
+/// What tier2 can do beside serving.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Says of configuration, recipes, charts, permissions and network what is well and what is not; changes nothing
+    /// that stays. The exit status is 1 if there is a problem. The options of serving come before it.
+    Check {
+        /// tier2's own image, for pods that try whether the network enforces NetworkPolicy; without it that is not
+        /// tried.
+        #[arg(long, env = "SINFONIA_IMAGE", value_name = "IMAGE")]
+        image: Option<String>,
+    },
+    /// A part of what `check` tries in the cluster.
+    #[command(hide = true, subcommand)]
+    Probe(Probe),
+    /// Prints the CustomResourceDefinition of CloudletDeployment.
+    #[command(hide = true)]
+    Crd,
 }
 
 /// Where backends run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DriverKind {
+    /// On a Kubernetes cluster, installed by Helm.
+    Kubernetes,
     /// As child processes of tier2, each boxed in a network namespace.
     Local,
 }
@@ -95,16 +158,17 @@ enum DriverKind {
 type UrlList = std::sync::Arc<[Url]>;
 
 /// Why options cannot be used.
-#[derive(Debug, PartialEq, Eq, Error)]
+#[derive(Debug, Error)]
 pub enum OptionsError {
-    /// No driver was named.
-    #[error(
-        "--driver is missing: give --driver local; a driver for Kubernetes, which will be the default, does not exist yet"
-    )]
-    NoDriver,
+    /// A token cannot be had.
+    #[error(transparent)]
+    Token(#[from] SourceError),
     /// There is no home to keep state in.
     #[error("neither XDG_STATE_HOME nor HOME is set: give --state-directory")]
     NoStateDirectory,
+    /// Who finds a cloudlet by mDNS asks it by plain HTTP.
+    #[error("--zeroconf announces plain HTTP, which is not served with --tls-cert: give one of the two")]
+    AnnouncedTls,
     /// Zero deployments.
     #[error("--max-deployments must be at least 1")]
     NoDeployments,
@@ -116,11 +180,15 @@ impl Options {
     /// # Errors
     /// See [`OptionsError`].
     pub fn into_config(self) -> Result<Config, OptionsError> {
-        let Some(DriverKind::Local) = self.driver else {
-            return Err(OptionsError::NoDriver);
+        let driver = match self.driver {
+            DriverKind::Kubernetes => DriverConfig::Kubernetes(Box::new(self.kubernetes)),
+            DriverKind::Local => DriverConfig::Local,
         };
         if self.max_deployments == 0 {
             return Err(OptionsError::NoDeployments);
+        }
+        if self.zeroconf && self.tls.tls_cert.is_some() {
+            return Err(OptionsError::AnnouncedTls);
         }
         let state_directory = self
             .state_directory
@@ -131,6 +199,12 @@ impl Options {
         let mut seen = std::collections::BTreeSet::new();
         tier1_urls.retain(|url| seen.insert(url.clone()));
         Ok(Config {
+            driver,
+            max_per_client: self.max_deployments_per_client.and_then(|most| most.try_into().ok()),
+            trusted_proxies: self.trusted_proxies,
+            admin_token: tokens("--admin-token-file", self.admin_token_file, "SINFONIA_ADMIN_TOKEN")?,
+            deploy_token: tokens("--deploy-token-file", self.deploy_token_file, "SINFONIA_DEPLOY_TOKEN")?,
+            tier1_token: tokens("--tier1-token-file", self.tier1_token_file, "SINFONIA_TIER1_TOKEN")?,
             host: self.host,
             port: self.port,
             recipes: self.recipes,
@@ -142,12 +216,21 @@ impl Options {
             lease: Duration::from_secs(self.lease),
             expiry_interval: Duration::from_secs(self.expiry_interval),
             max_deployments: self.max_deployments,
-            name: self.name,
-            location: self.location,
+            tls: self.tls,
+            trust: self.trust,
+            report: self.report.into(),
             zeroconf: self.zeroconf,
             ..Config::new(state_directory)
         })
     }
+}
+
+fn tokens(
+    option: &'static str,
+    file: Option<PathBuf>,
+    variable: &'static str,
+) -> Result<Option<TokenSource>, SourceError> {
+    TokenSource::find(option, file.as_deref(), variable)
 }
 
 fn url_list(text: &str) -> Result<UrlList, String> {
@@ -185,9 +268,27 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_driver_says_what_to_give() {
-        assert!(parse(&[]).unwrap_err().contains("--driver local"));
-        assert!(parse(&["--driver", "docker"]).unwrap_err().contains("local"));
+    fn the_driver_is_kubernetes_unless_told_otherwise() {
+        assert!(matches!(parse(&[]).unwrap().driver, DriverConfig::Kubernetes(_)));
+        assert!(matches!(parse(&["--driver", "local"]).unwrap().driver, DriverConfig::Local));
+        assert!(parse(&["--driver", "docker"]).unwrap_err().contains("kubernetes"));
+    }
+
+    #[test]
+    fn tokens_come_from_files_and_are_not_shown() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let options = ["--admin-token-file", "--deploy-token-file", "--tier1-token-file"];
+        for option in options {
+            let error = parse(&[option, path]).unwrap_err();
+            assert!(error.contains("empty") && error.contains(option), "{error}");
+        }
+        std::fs::write(path, "hush\n").unwrap();
+        let config = parse(&options.map(|option| [option, path]).concat()).unwrap();
+        for source in [&config.admin_token, &config.deploy_token, &config.tier1_token] {
+            assert!(source.as_ref().unwrap().accepts("hush"));
+        }
+        assert!(!format!("{config:?}").contains("hush"));
     }
 
     #[test]
@@ -202,21 +303,16 @@ mod tests {
     #[test]
     fn bad_values_are_refused_with_the_option_named() {
         for arguments in [
-            ["--location", "91,0"],
             ["--lease", "0"],
             ["--client-network", "10.5.0.0/33"],
             ["--tunnel-endpoint", "a b"],
             ["--tier2-url", "nowhere"],
             ["--max-deployments", "0"],
+            ["--tls-cert", "without its key"],
         ] {
             let error = parse(&[&["--driver", "local"][..], &arguments].concat()).unwrap_err();
             assert!(error.contains(arguments[0]), "{error}");
         }
-    }
-
-    #[test]
-    fn southern_and_western_locations_need_no_equals_sign() {
-        assert!(parse(&["--driver", "local", "--location", "-33.9,-70.5"]).unwrap().location.is_some());
     }
 
     #[test]

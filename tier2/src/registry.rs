@@ -46,6 +46,8 @@ pub struct Parts {
     pub pool: AddressPool,
     /// The most deployments at once.
     pub max_deployments: usize,
+    /// The most deployments of one client's address; none for no limit.
+    pub max_per_client: Option<usize>,
 }
 
 /// All deployments of this cloudlet. Clones are the same registry.
@@ -73,6 +75,12 @@ pub enum CreateError {
     /// As many as allowed are there.
     #[error("this cloudlet has all the {0} deployments it may hold (--max-deployments)")]
     Full(usize),
+    /// As many as this client may have.
+    #[error(
+        "this client's address has all the {0} deployments it may have here (--max-deployments-per-client): release \
+         one, or wait until one expires"
+    )]
+    ClientFull(usize),
     /// No address is left.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
@@ -113,6 +121,7 @@ impl Registry {
                 name: record.name.clone(),
                 addresses: record.addresses.clone(),
                 created: record.created,
+                client: record.client,
                 recipe,
             };
             self.insert(&mut table, plan, Lifecycle::resume(record.lease_end));
@@ -130,7 +139,12 @@ impl Registry {
     ///
     /// # Errors
     /// See [`CreateError`]. What goes wrong later is told by [`Deployment::settled`].
-    pub async fn create(&self, id: DeploymentId, recipe: Arc<Recipe>) -> Result<Arc<Deployment>, CreateError> {
+    pub async fn create(
+        &self,
+        id: DeploymentId,
+        recipe: Arc<Recipe>,
+        client: Option<IpAddr>,
+    ) -> Result<Arc<Deployment>, CreateError> {
         loop {
             let leaving = {
                 let mut table = self.table();
@@ -139,7 +153,7 @@ impl Registry {
                 }
                 match table.deployments.get(&id) {
                     Some(leaving) => Arc::clone(leaving),
-                    None => return self.begin(&mut table, id, recipe),
+                    None => return self.begin(&mut table, id, recipe, client),
                 }
             };
             leaving.removed().await;
@@ -166,6 +180,9 @@ impl Registry {
     pub fn tick(&self) {
         let all: Vec<_> = self.table().deployments.values().cloned().collect();
         for deployment in all {
+            if deployment.plan().ends_at().is_some_and(|end| self.0.parts.clock.now() >= end) {
+                self.0.apply(&deployment, Event::Aged);
+            }
             let activity = self.0.parts.driver.activity(&deployment.plan().id.key);
             self.0.apply(&deployment, Event::Tick(activity));
         }
@@ -175,6 +192,12 @@ impl Registry {
     /// Writes down what has changed by itself: where clients are.
     pub fn remember(&self) {
         self.0.saver.request();
+    }
+
+    /// All deployments, by application and key.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Deployment>> {
+        self.table().deployments.values().cloned().collect()
     }
 
     /// How many deployments are in each state.
@@ -206,13 +229,24 @@ impl Registry {
         while workers.join_next().await.is_some() {}
     }
 
-    fn begin(&self, table: &mut Table, id: DeploymentId, recipe: Arc<Recipe>) -> Result<Arc<Deployment>, CreateError> {
+    fn begin(
+        &self,
+        table: &mut Table,
+        id: DeploymentId,
+        recipe: Arc<Recipe>,
+        client: Option<IpAddr>,
+    ) -> Result<Arc<Deployment>, CreateError> {
         let parts = &self.0.parts;
         if table.closed {
             return Err(CreateError::Stopping);
         }
         if table.deployments.len() >= parts.max_deployments {
             return Err(CreateError::Full(parts.max_deployments));
+        }
+        if let Some(most) = parts.max_per_client
+            && client.is_some_and(|client| table.of_client(client) >= most)
+        {
+            return Err(CreateError::ClientFull(most));
         }
         let addresses = parts.pool.allocate(&table.addresses_taken(), id.seed())?;
         let now = parts.clock.now();
@@ -221,6 +255,7 @@ impl Registry {
             name: unused_name(&mut rand::rng(), |name| table.name_taken(name)),
             addresses,
             created: whole_second(now),
+            client,
             recipe,
         };
         Ok(self.insert(table, plan, Lifecycle::begin(&parts.policy, now)))
@@ -283,6 +318,10 @@ impl Table {
     fn addresses_taken(&self) -> std::collections::BTreeSet<IpAddr> {
         let plans = self.deployments.values().map(|deployment| deployment.plan());
         plans.flat_map(|plan| plan.addresses.iter().copied()).collect()
+    }
+
+    fn of_client(&self, client: IpAddr) -> usize {
+        self.deployments.values().filter(|deployment| deployment.plan().client == Some(client)).count()
     }
 
     fn name_taken(&self, name: &DeploymentName) -> bool {

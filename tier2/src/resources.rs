@@ -91,7 +91,7 @@ fn between(previous: Option<&Sample>, now: &Sample) -> Resources {
 }
 
 /// An interface that appeared in between did not receive its whole count in this time, so it does not count yet.
-fn transferred(then: &BTreeMap<String, (u64, u64)>, now: &BTreeMap<String, (u64, u64)>) -> (u64, u64) {
+pub(crate) fn transferred(then: &BTreeMap<String, (u64, u64)>, now: &BTreeMap<String, (u64, u64)>) -> (u64, u64) {
     now.iter().filter_map(|(name, count)| then.get(name).map(|earlier| (earlier, count))).fold(
         (0, 0),
         |(received, sent), (earlier, count)| {

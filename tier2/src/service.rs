@@ -1,26 +1,40 @@
 //! What a deployment request does: the way from application and key to a usable deployment or a reason.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use futures_util::future::{BoxFuture, FutureExt as _};
 use sinfonia_recipes::{RecipeError, Repository};
-use sinfonia_wire::{ApplicationId, Recipe};
+use sinfonia_wire::{ApplicationId, CloudletDeployment, Recipe};
 use thiserror::Error;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::{
     deployment::{DeploymentId, Progress},
-    driver::{Driver, Tunnel, Unsupported},
+    deployments::{Deployments, Listed, Request, seconds_until},
+    driver::{Driver, Unsupported},
+    kubernetes,
+    lifecycle::{Activity, State},
     registry::{CreateError, Deployment, Failure, Outcome, Registry},
-    state::Record,
+    state::{Record, StateError, Store},
 };
 
-/// One cloudlet's deployments, with the recipes they are made from.
+/// The deployments of a cloudlet without Kubernetes, with the recipes they are made from.
 pub struct Service {
     registry: Registry,
     recipes: Arc<Repository>,
     driver: Arc<dyn Driver>,
+    store: Arc<dyn Store>,
     /// How long a request waits for a deployment to be ready.
     wait: Duration,
+    draining: AtomicBool,
     closing: watch::Sender<bool>,
 }
 
@@ -44,6 +58,18 @@ pub enum DeployError {
         /// How far it came.
         progress: Progress,
     },
+    /// The cluster does not give one.
+    #[error(transparent)]
+    Cluster(#[from] kubernetes::Failure),
+    /// The cluster's API server does not do what it should.
+    #[error(transparent)]
+    Api(#[from] kubernetes::ApiError),
+    /// No new ones are taken.
+    #[error("this cloudlet is being drained and takes no new deployments; ask another one")]
+    Draining,
+    /// It cannot be remembered.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// Somebody deleted it meanwhile.
     #[error("the deployment was deleted while it was being made")]
     Deleted,
@@ -60,8 +86,15 @@ pub enum DeployError {
 impl Service {
     /// A service on these parts; requests wait up to `wait`.
     #[must_use]
-    pub fn new(registry: Registry, recipes: Arc<Repository>, driver: Arc<dyn Driver>, wait: Duration) -> Self {
-        Self { registry, recipes, driver, wait, closing: watch::channel(false).0 }
+    pub fn new(
+        registry: Registry,
+        recipes: Arc<Repository>,
+        driver: Arc<dyn Driver>,
+        store: Arc<dyn Store>,
+        wait: Duration,
+    ) -> Self {
+        let (draining, closing) = (AtomicBool::new(false), watch::channel(false).0);
+        Self { registry, recipes, driver, store, wait, draining, closing }
     }
 
     /// The deployments.
@@ -70,37 +103,57 @@ impl Service {
         &self.registry
     }
 
-    /// What clients must know to reach this cloudlet.
-    #[must_use]
-    pub fn tunnel(&self) -> &Tunnel {
-        self.driver.tunnel()
+    /// Goes on draining, or not, as before a restart.
+    pub fn resume_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
     }
 
-    /// Makes the deployment or renews its lease, and waits until it is usable.
-    ///
-    /// # Errors
-    /// See [`DeployError`].
-    #[tracing::instrument(skip_all, fields(application = %id.application))]
-    pub async fn deploy(&self, id: DeploymentId) -> Result<Arc<Deployment>, DeployError> {
+    #[tracing::instrument(skip_all, fields(application = %request.id.application))]
+    async fn make_or_renew(&self, request: Request) -> Result<Arc<Deployment>, DeployError> {
         // A deployment that is there is renewed even if its recipe has gone meanwhile.
-        let deployment = match self.registry.renew(&id) {
+        let deployment = match self.registry.renew(&request.id) {
             Some(deployment) => deployment,
-            None => self.create(id).await?,
+            None => self.create(request.id, request.client).await?,
         };
+        let wait = request.wait.unwrap_or(self.wait);
         let mut closing = self.closing.subscribe();
         let outcome = tokio::select! {
             biased;
             outcome = deployment.settled() => outcome,
             _ = closing.wait_for(|closing| *closing) => return Err(CreateError::Stopping.into()),
-            () = tokio::time::sleep(self.wait) => return Err(DeployError::TooSlow {
-                waited: self.wait,
-                progress: deployment.progress().clone(),
-            }),
+            () = tokio::time::sleep(wait) => {
+                if request.wait.is_some() {
+                    return Ok(deployment);
+                }
+                return Err(DeployError::TooSlow { waited: wait, progress: deployment.progress().clone() });
+            }
         };
         match outcome {
             Outcome::Ready => Ok(deployment),
             Outcome::Deleted => Err(DeployError::Deleted),
             Outcome::Failed(failure) => Err(DeployError::Failed { failure, progress: deployment.progress().clone() }),
+        }
+    }
+
+    fn listed(&self, deployment: &Deployment, now: OffsetDateTime, output: bool) -> Listed {
+        let plan = deployment.plan();
+        let expires = plan.ends_at().map_or(deployment.lease_end(), |end| end.min(deployment.lease_end()));
+        let (ready, progress) = (deployment.state() == State::Deployed, deployment.progress());
+        Listed {
+            application: plan.id.application,
+            key: plan.id.key,
+            name: Some(plan.name.clone()),
+            phase: deployment.status(),
+            client_addresses: plan.addresses.clone(),
+            created: Some(plan.created),
+            last_activity: match self.driver.activity(&plan.id.key) {
+                Activity::Ago(ago) => Some(now - ago),
+                Activity::Never | Activity::Unknown => None,
+            },
+            expires: Some(expires),
+            seconds_left: Some(seconds_until(expires, now)),
+            message: (!ready).then(|| progress.to_string()),
+            output: output.then(|| progress.output()),
         }
     }
 
@@ -131,9 +184,52 @@ impl Service {
         Ok(recipe)
     }
 
-    async fn create(&self, id: DeploymentId) -> Result<Arc<Deployment>, DeployError> {
+    async fn create(&self, id: DeploymentId, client: IpAddr) -> Result<Arc<Deployment>, DeployError> {
+        if self.is_draining() {
+            return Err(DeployError::Draining);
+        }
         let recipe = self.runnable(&id.application).await?;
         self.driver.check(&recipe)?;
-        Ok(self.registry.create(id, recipe).await?)
+        Ok(self.registry.create(id, recipe, Some(client)).await?)
+    }
+}
+
+impl Deployments for Service {
+    fn deploy(&self, request: Request) -> BoxFuture<'_, Result<CloudletDeployment, DeployError>> {
+        async move { Ok(self.make_or_renew(request).await?.describe(self.driver.tunnel())) }.boxed()
+    }
+
+    fn find(&self, id: DeploymentId) -> BoxFuture<'_, Result<Option<CloudletDeployment>, DeployError>> {
+        let found = self.registry.get(&id).map(|deployment| deployment.describe(self.driver.tunnel()));
+        std::future::ready(Ok(found)).boxed()
+    }
+
+    fn release(&self, id: DeploymentId) -> BoxFuture<'_, Result<(), DeployError>> {
+        async move {
+            self.registry.delete(&id).await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn list(&self, output: bool) -> BoxFuture<'_, Result<Vec<Listed>, DeployError>> {
+        let now = OffsetDateTime::now_utc();
+        let all = self.registry.all();
+        let listed = all.iter().map(|deployment| self.listed(deployment, now, output)).collect();
+        std::future::ready(Ok(listed)).boxed()
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    fn drain(&self, draining: bool) -> BoxFuture<'_, Result<(), DeployError>> {
+        async move {
+            self.store.save_draining(draining).await?;
+            self.draining.store(draining, Ordering::Relaxed);
+            tracing::info!(draining, "drain");
+            Ok(())
+        }
+        .boxed()
     }
 }

@@ -27,6 +27,7 @@ mod tests;
 const CLOUDLET: &str = "cloudlet-uuid";
 const KEY: &str = "private-key";
 const DEPLOYMENTS: &str = "deployments.json";
+const DRAINING: &str = "draining";
 const LOCK: &str = "lock";
 const VERSION: u32 = 1;
 
@@ -34,6 +35,9 @@ const VERSION: u32 = 1;
 pub trait Store: Send + Sync {
     /// Replaces what is remembered. Never called while an earlier call is under way.
     fn save(&self, records: Vec<Record>) -> BoxFuture<'static, Result<(), StateError>>;
+
+    /// Remembers whether the cloudlet is being drained.
+    fn save_draining(&self, draining: bool) -> BoxFuture<'static, Result<(), StateError>>;
 }
 
 /// What is remembered of a deployment.
@@ -56,6 +60,9 @@ pub struct Record {
     /// Where the client's packets came from, so that it can be called after a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<SocketAddr>,
+    /// The address it was first asked for from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
 }
 
 impl Record {
@@ -70,6 +77,7 @@ impl Record {
             created: plan.created,
             lease_end,
             endpoint,
+            client: plan.client,
         }
     }
 
@@ -174,6 +182,14 @@ impl StateDirectory {
         Ok(key)
     }
 
+    /// Whether the cloudlet was being drained.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn draining(&self) -> Result<bool, StateError> {
+        Ok(self.files.read(DRAINING, |text| text.trim().parse().ok())?.unwrap_or(false))
+    }
+
     /// The remembered deployments.
     ///
     /// # Errors
@@ -213,6 +229,12 @@ impl Store for Files {
             tokio::task::spawn_blocking(write).await.unwrap_or(Err(StateError::Stopped))
         }
         .boxed()
+    }
+
+    fn save_draining(&self, draining: bool) -> BoxFuture<'static, Result<(), StateError>> {
+        let files = Self(self.0.clone());
+        let write = move || files.write(DRAINING, format!("{draining}\n").as_bytes());
+        async move { tokio::task::spawn_blocking(write).await.unwrap_or(Err(StateError::Stopped)) }.boxed()
     }
 }
 

@@ -1,10 +1,12 @@
 //! The wiring: from a configuration to a running cloudlet.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use actix_web::web;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use sinfonia_recipes::{OpenError, Repository};
 use sinfonia_server::{Readiness, ServeError, Server};
+use sinfonia_tls::{ClientConfig, TlsError};
 use sinfonia_tunnel::DeviceError;
 use sinfonia_wire::{CloudletId, CloudletInfo, DeployEndpoint, DeployEndpointError, TunnelEndpointError};
 use thiserror::Error;
@@ -14,37 +16,55 @@ use tokio::{
 };
 
 use crate::{
-    addresses::{AddressPool, PoolError},
-    clock::SystemClock,
-    config::Config,
-    driver::{
-        Driver,
-        local::{LocalDriver, LocalOptions, RESERVED},
-    },
-    lifecycle::Policy,
-    metrics,
-    registry::{Parts, Registry},
-    reports, routes,
-    service::Service,
-    state::{StateDirectory, StateError},
+    addresses::PoolError,
+    admin::Admin,
+    config::{Config, DriverConfig},
+    deployments::Deployments,
+    driver::Driver,
+    kubernetes,
+    report_fields::ReportFields,
+    reports::{NotReady, ReportSource, Reporter},
+    routes::{self, Face},
+    state::StateError,
     zeroconf::{Announcement, ZeroconfError},
 };
 
+mod local;
 mod opening;
 
-use opening::{bind, open_device, patiently};
-
-/// How often to write down where clients are, if they have moved. One that moved since is found when it calls.
-const REMEMBER_INTERVAL: Duration = Duration::from_secs(2);
+use opening::{bind, patiently};
 
 /// A cloudlet that has its ports and knows its deployments, but does not answer yet.
 pub struct Tier2 {
     server: Server,
-    service: web::Data<Service>,
-    cloudlet: CloudletId,
+    cloudlet: Box<dyn Cloudlet>,
     config: Config,
-    reported: Option<CloudletInfo>,
-    _state: StateDirectory,
+    trust: Option<Arc<ClientConfig>>,
+    endpoint: Option<DeployEndpoint>,
+}
+
+/// What a driver brings to a running cloudlet.
+pub trait Cloudlet {
+    /// The cloudlet's uuid.
+    fn id(&self) -> CloudletId;
+
+    /// The deployments.
+    fn deployments(&self) -> Arc<dyn Deployments>;
+
+    /// What tier1 is told.
+    fn report_source(&self, endpoint: DeployEndpoint, fields: ReportFields) -> Arc<dyn ReportSource>;
+
+    /// Starts what runs beside the server.
+    fn begin(&self) -> Vec<JoinHandle<()>>;
+
+    /// Ends when requests can be answered.
+    fn ready(&self) -> BoxFuture<'static, ()>;
+
+    /// Lets waiting requests end, because tier2 stops.
+    fn close(&self);
+
+    /// Ends what has to end with tier2.
+    fn shutdown(&self) -> BoxFuture<'_, ()>;
 }
 
 /// Why a cloudlet does not start.
@@ -62,6 +82,9 @@ pub enum StartError {
     /// HTTP.
     #[error(transparent)]
     Server(#[from] ServeError),
+    /// Whose certificates are trusted.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The UDP port is taken.
     #[error("UDP port {0} is already in use: stop the program that uses it, or choose another with --tunnel-port")]
     TunnelPort(u16),
@@ -74,80 +97,51 @@ pub enum StartError {
     /// Where tier1 reaches this API.
     #[error("--tier2-url: {0}")]
     Tier2Url(#[from] DeployEndpointError),
+    /// The cluster.
+    #[error(transparent)]
+    Kubernetes(#[from] kubernetes::StartError),
 }
 
-/// Prepares a cloudlet with the local driver. To be called on an actix runtime.
+/// Prepares a cloudlet. To be called on an actix runtime.
 ///
 /// # Errors
 /// See [`StartError`].
 pub async fn start(config: Config) -> Result<Tier2, StartError> {
-    let pool = AddressPool::new(&config.client_networks, &RESERVED)?;
-    let recipes = Arc::new(Repository::open(&config.recipes)?);
-    let state =
-        patiently(|| StateDirectory::open(&config.state_directory), |error| matches!(error, StateError::InUse(_)))
-            .await?;
-    let key = state.private_key()?;
-    let public_key = key.public_key();
-    let server = patiently(|| bind(&config), |error| matches!(error, ServeError::PortInUse { .. })).await?;
-    let device =
-        patiently(|| open_device(key.clone(), config.tunnel_port), |error| matches!(error, StartError::TunnelPort(_)))
-            .await?;
-    let driver = LocalDriver::new(LocalOptions {
-        public_key,
-        endpoint: config.endpoint(device.local_port())?,
-        device,
-        pool,
-        recipes: recipes.directory().map(absolute),
-        hidden: vec![absolute(&config.state_directory)],
-    });
-    if !recipes.is_local() {
-        tracing::warn!("recipes from a URL may not run local commands: the local driver has nothing to deploy");
+    match config.driver.clone() {
+        DriverConfig::Local => {
+            let (server, local) = local::start(&config).await?;
+            Tier2::assemble(config, server, Box::new(local))
+        }
+        DriverConfig::Kubernetes(options) => {
+            let recipes = Arc::new(Repository::open(&config.recipes)?);
+            let server = patiently(|| bind(&config), |error| matches!(error, ServeError::PortInUse { .. })).await?;
+            let cloudlet = kubernetes::start(&config, *options, recipes).await?;
+            Tier2::assemble(config, server, cloudlet)
+        }
     }
-    Tier2::assemble(config, server, state, recipes, pool, Arc::new(driver)).await
 }
 
-/// As [`start`], with another driver; for tests.
+/// As [`start`] with the local driver, but with another one in its place; for tests.
 ///
 /// # Errors
 /// See [`StartError`].
 pub async fn start_with(config: Config, driver: Arc<dyn Driver>) -> Result<Tier2, StartError> {
-    let pool = AddressPool::new(&config.client_networks, &RESERVED)?;
-    let recipes = Arc::new(Repository::open(&config.recipes)?);
-    let state =
-        patiently(|| StateDirectory::open(&config.state_directory), |error| matches!(error, StateError::InUse(_)))
-            .await?;
-    let server = patiently(|| bind(&config), |error| matches!(error, ServeError::PortInUse { .. })).await?;
-    Tier2::assemble(config, server, state, recipes, pool, driver).await
+    let (server, local) = local::start_with(&config, driver).await?;
+    Tier2::assemble(config, server, Box::new(local))
 }
 
 impl Tier2 {
-    async fn assemble(
-        config: Config,
-        server: Server,
-        state: StateDirectory,
-        recipes: Arc<Repository>,
-        pool: AddressPool,
-        driver: Arc<dyn Driver>,
-    ) -> Result<Self, StartError> {
-        if !config.host.is_loopback() {
+    fn assemble(config: Config, server: Server, cloudlet: Box<dyn Cloudlet>) -> Result<Self, StartError> {
+        if !config.host.is_loopback() && config.deploy_token.is_none() {
             tracing::warn!(
                 host = %config.host,
-                "there is no authentication yet: whoever reaches this address may deploy every recipe"
+                "whoever reaches this address may deploy every recipe: give --deploy-token-file, or keep it inside a \
+                 trusted network"
             );
         }
-        let cloudlet = state.cloudlet()?;
-        let reported = reported(&config, cloudlet)?;
-        let registry = Registry::new(Parts {
-            driver: Arc::clone(&driver),
-            store: state.store(),
-            clock: Arc::new(SystemClock),
-            policy: Policy::with_lease(config.lease),
-            pool,
-            max_deployments: config.max_deployments,
-        });
-        let service = Service::new(registry, recipes, driver, config.request_wait);
-        service.restore(&state.deployments()?).await;
-        Ok(Self { server, service: web::Data::new(service), cloudlet, config, reported, _state: state })
+        let endpoint = announced_endpoint(&config)?;
+        let trust = config.trust.client_config()?;
+        Ok(Self { server, cloudlet, config, trust, endpoint })
     }
 
     /// Where the API listens.
@@ -158,12 +152,11 @@ impl Tier2 {
 
     /// The cloudlet's uuid.
     #[must_use]
-    pub const fn cloudlet(&self) -> CloudletId {
-        self.cloudlet
+    pub fn cloudlet(&self) -> CloudletId {
+        self.cloudlet.id()
     }
 
-    /// Serves until SIGTERM or SIGINT, then ends every deployment. Those with a live lease come back at the next
-    /// start.
+    /// Serves until SIGTERM or SIGINT, then ends what the driver wants ended.
     ///
     /// # Errors
     /// When the server breaks down.
@@ -176,36 +169,57 @@ impl Tier2 {
     /// # Errors
     /// When the server breaks down.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let _gauge = metrics::watch(self.service.registry());
-        let tasks = self.background();
+        let readiness = Readiness::new();
+        let preparing = readiness.block("deployments");
+        let ready = self.cloudlet.ready();
+        let mut tasks = self.cloudlet.begin();
+        tasks.push(tokio::spawn(async move {
+            ready.await;
+            drop(preparing);
+        }));
+        let reporter = self.reporter();
+        if let Some(reporter) = &reporter {
+            let reporting = self.config.tier1_urls.iter().map(|tier1| reporter.clone().report(tier1.clone()));
+            tasks.extend(reporting.map(actix_rt::spawn));
+        }
         let announcement = self.announce();
-        let (service, closing) = (self.service.clone(), self.service.clone());
+        let face = self.face(reporter);
+        let cloudlet = &self.cloudlet;
         let stop = async move {
             stop.await;
-            closing.close();
+            cloudlet.close();
         };
-        let routes = move |routes: &mut web::ServiceConfig| routes::configure(routes, service.clone());
-        let result = self.server.run_until(Readiness::new(), routes, stop).await;
+        let routes = move |routes: &mut web::ServiceConfig| routes::configure(routes, face.clone());
+        let result = self.server.run_until(readiness, routes, stop).await;
         for task in tasks {
             task.abort();
         }
         if let Ok(announcement) = announcement {
             drop(announcement);
         }
-        self.service.registry().shutdown().await;
+        self.cloudlet.shutdown().await;
         result
     }
 
-    fn background(&self) -> Vec<JoinHandle<()>> {
-        let ticking = tick(self.service.registry().clone(), self.config.expiry_interval);
-        let mut tasks = vec![tokio::spawn(ticking)];
-        if let Some(info) = &self.reported {
-            for tier1 in &self.config.tier1_urls {
-                let reporting = reports::report(tier1.clone(), info.clone(), self.config.report_interval);
-                tasks.push(actix_rt::spawn(reporting));
-            }
+    fn face(&self, reporter: Option<Reporter>) -> Face {
+        Face {
+            deployments: self.cloudlet.deployments(),
+            admin: Admin::new(self.config.admin_token.clone()),
+            deploy_token: self.config.deploy_token.clone(),
+            trusted_proxies: self.config.trusted_proxies.clone().into(),
+            drained: Arc::new(move || {
+                if let Some(reporter) = &reporter {
+                    reporter.tell_now();
+                }
+            }),
         }
-        tasks
+    }
+
+    fn reporter(&self) -> Option<Reporter> {
+        let source = self.cloudlet.report_source(self.endpoint.clone()?, self.config.report.clone());
+        let source = DrainReport { source, deployments: self.cloudlet.deployments() };
+        let reporter = Reporter::new(Arc::new(source), self.config.report_interval, self.trust.clone());
+        Some(reporter.with_token(self.config.tier1_token.clone()))
     }
 
     fn announce(&self) -> Result<Option<Announcement>, ()> {
@@ -215,45 +229,38 @@ impl Tier2 {
         if self.config.host.is_loopback() {
             tracing::warn!("--zeroconf announces an API that others cannot reach: give --host too");
         }
-        let announced: Result<_, ZeroconfError> = Announcement::begin(self.cloudlet, self.address().port());
+        let announced: Result<_, ZeroconfError> = Announcement::begin(self.cloudlet(), self.address().port());
         announced.map(Some).map_err(|error| tracing::warn!("{error}"))
     }
 }
 
-/// What tier1 is told, if it is to be told anything.
-fn reported(config: &Config, cloudlet: CloudletId) -> Result<Option<CloudletInfo>, DeployEndpointError> {
-    let endpoint = match (&config.tier2_url, config.tier1_urls.is_empty()) {
-        (Some(url), false) => DeployEndpoint::of_tier(url)?,
+/// A report that also says whether the cloudlet is being drained.
+struct DrainReport {
+    source: Arc<dyn ReportSource>,
+    deployments: Arc<dyn Deployments>,
+}
+
+impl ReportSource for DrainReport {
+    fn report(&self) -> BoxFuture<'_, Result<CloudletInfo, NotReady>> {
+        async move {
+            let info = self.source.report().await?;
+            Ok(CloudletInfo { draining: self.deployments.is_draining(), ..info })
+        }
+        .boxed()
+    }
+}
+
+/// Where tier1 is told to send requests, if it is to be told anything.
+fn announced_endpoint(config: &Config) -> Result<Option<DeployEndpoint>, DeployEndpointError> {
+    match (&config.tier2_url, config.tier1_urls.is_empty()) {
+        (Some(url), false) => DeployEndpoint::of_tier(url).map(Some),
         (None, false) => {
             tracing::warn!("not reporting to any tier1: give --tier2-url, the URL where tier1 reaches this cloudlet");
-            return Ok(None);
+            Ok(None)
         }
         (_, true) => {
             tracing::info!("not reporting: no --tier1-url is given");
-            return Ok(None);
-        }
-    };
-    Ok(Some(CloudletInfo {
-        uuid: Some(cloudlet),
-        name: config.name.clone(),
-        locations: config.location.map(|location| vec![location]),
-        ..CloudletInfo::new(endpoint)
-    }))
-}
-
-async fn tick(registry: Registry, interval: Duration) {
-    let timer = |interval| {
-        let mut timer = tokio::time::interval(interval);
-        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        timer
-    };
-    let (mut expiry, mut moves) = (timer(interval), timer(REMEMBER_INTERVAL));
-    // The first is at once, when nothing can be idle yet.
-    expiry.tick().await;
-    loop {
-        tokio::select! {
-            _ = expiry.tick() => registry.tick(),
-            _ = moves.tick() => registry.remember(),
+            Ok(None)
         }
     }
 }
@@ -269,8 +276,4 @@ async fn terminated() {
             std::future::pending().await
         }
     }
-}
-
-fn absolute(path: &std::path::Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

@@ -66,7 +66,7 @@ impl Server {
     fn no_answer(&self, error: HttpError) -> Error {
         match error {
             HttpError::Unreachable(reason) => Error::Unreachable { server: self.name.clone(), reason },
-            error => self.failed(error.to_string()),
+            error => self.not_deployed(error.to_string(), true),
         }
     }
 
@@ -80,8 +80,12 @@ impl Server {
         match problem.code.as_deref() {
             Some("no-cloudlet" | "no-cloudlets" | "no-candidate" | "no-candidates") => self.no_cloudlet(reason),
             Some("unknown-recipe" | "recipe-not-found" | "unknown-application") => self.unknown(reason),
+            Some(
+                "token-missing" | "token-invalid" | "scope-missing" | "recipe-not-allowed" | "deploy-token-missing",
+            ) => Error::NotAllowed { server: self.name.clone(), reason: shorten(&reason) },
             None if answer.status == 404 => self.unknown(reason),
-            _ => self.failed(reason),
+            // Too many requests, and what a gateway or a busy server says.
+            _ => self.not_deployed(reason, matches!(answer.status, 408 | 425 | 429 | 502..=504)),
         }
     }
 
@@ -94,7 +98,11 @@ impl Server {
     }
 
     fn failed(&self, reason: String) -> Error {
-        Error::Deploy { server: self.name.clone(), application: self.application, reason: shorten(&reason) }
+        self.not_deployed(reason, false)
+    }
+
+    fn not_deployed(&self, reason: String, passing: bool) -> Error {
+        Error::Deploy { server: self.name.clone(), application: self.application, reason: shorten(&reason), passing }
     }
 }
 

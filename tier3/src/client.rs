@@ -1,9 +1,12 @@
 //! The client: whom to ask, for which application, and how.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use awc::http::Method;
 use futures_util::FutureExt as _;
+use sinfonia_credentials::BearerToken;
+use sinfonia_tls::{ClientConfig, TlsTrust};
 use sinfonia_tunnel::NamespaceOptions;
 use sinfonia_wire::{ApplicationId, CloudletInfo, DeployEndpoint, Location, PublicKey};
 use tracing::Instrument as _;
@@ -33,8 +36,10 @@ pub struct Tier3 {
     location: Option<Location>,
     results: u8,
     release: bool,
+    trust: Option<Arc<ClientConfig>>,
     pub(crate) handshake_limit: Duration,
     pub(crate) helper: Option<std::path::PathBuf>,
+    token: Option<BearerToken>,
 }
 
 /// Makes a [`Tier3`].
@@ -46,11 +51,20 @@ pub struct Tier3Builder {
     location: Option<Location>,
     results: u8,
     release: bool,
+    trust: TlsTrust,
     handshake_limit: Duration,
     helper: Option<std::path::PathBuf>,
+    token: Option<BearerToken>,
 }
 
 impl Tier3Builder {
+    /// What this client presents to the tier at its URL, and to nobody else; by default nothing.
+    #[must_use]
+    pub fn token(mut self, token: Option<BearerToken>) -> Self {
+        self.token = token;
+        self
+    }
+
     /// Where to keep key pairs; the user's cache folder by default.
     #[must_use]
     pub fn keys(mut self, keys: KeyCache) -> Self {
@@ -79,6 +93,14 @@ impl Tier3Builder {
         self
     }
 
+    /// File with certificates of further authorities (PEM) that an https server may be certified by, beside the public
+    /// ones.
+    #[must_use]
+    pub fn tls_ca(mut self, file: Option<std::path::PathBuf>) -> Self {
+        self.trust.tls_ca = file;
+        self
+    }
+
     /// How long a handshake may take; [`HANDSHAKE_LIMIT`] by default.
     #[must_use]
     pub fn handshake_limit(mut self, limit: Duration) -> Self {
@@ -97,7 +119,7 @@ impl Tier3Builder {
     /// The client.
     ///
     /// # Errors
-    /// [`Error::Url`].
+    /// [`Error::Url`] and [`Error::Tls`].
     pub fn build(self) -> Result<Tier3, Error> {
         let endpoint = DeployEndpoint::of_tier(&self.url)?;
         Ok(Tier3 {
@@ -107,8 +129,10 @@ impl Tier3Builder {
             location: self.location,
             results: self.results,
             release: self.release,
+            trust: self.trust.client_config()?,
             handshake_limit: self.handshake_limit,
             helper: self.helper,
+            token: self.token,
         })
     }
 }
@@ -124,8 +148,10 @@ impl Tier3 {
             location: None,
             results: 1,
             release: false,
+            trust: TlsTrust::default(),
             handshake_limit: HANDSHAKE_LIMIT,
             helper: None,
+            token: None,
         }
     }
 
@@ -227,9 +253,12 @@ impl Tier3 {
         if let Some(location) = self.location {
             headers.push((sinfonia_wire::header::X_LOCATION.into(), location.to_string()));
         }
+        if let Some(token) = &self.token {
+            headers.push(("Authorization".into(), token.authorization().to_string()));
+        }
         let mut add = |name: &str, value: &str| headers.push((name.into(), value.into()));
         sinfonia_telemetry::propagation::inject(&mut add);
-        Request { method, url, headers, limit }
+        Request { method, url, headers, trust: self.trust.clone(), limit }
     }
 }
 

@@ -10,6 +10,9 @@ pub enum Error {
     /// The address of tier1 or tier2 is not one.
     #[error(transparent)]
     Url(#[from] DeployEndpointError),
+    /// The authorities to trust are not usable.
+    #[error(transparent)]
+    Tls(#[from] sinfonia_tls::TlsError),
     /// Nobody is there.
     #[error("cannot reach {server}: {reason}")]
     Unreachable {
@@ -38,6 +41,14 @@ pub enum Error {
         /// What the tier said.
         reason: String,
     },
+    /// The tier does not let this client in.
+    #[error("{server} does not allow this: {reason}")]
+    NotAllowed {
+        /// The URL that was asked.
+        server: String,
+        /// What the tier said.
+        reason: String,
+    },
     /// No backend was deployed.
     #[error("{server} did not deploy application {application}: {reason}")]
     Deploy {
@@ -47,6 +58,8 @@ pub enum Error {
         application: ApplicationId,
         /// What the tier said, or why its answer is of no use.
         reason: String,
+        /// Whether this may pass by itself: the tier was busy or late, not refusing.
+        passing: bool,
     },
     /// A backend is there, but no tunnel to it.
     #[error("the tunnel did not come up: {0}")]
@@ -67,7 +80,13 @@ impl Error {
             Self::UnknownApplication { .. } => Some(
                 "Check the application's UUID, that its recipe is installed, and that the URL is that of a tier1 or tier2.",
             ),
-            Self::Deploy { .. } => Some("Try again in a moment; the logs of tier1 and the cloudlet say more."),
+            Self::NotAllowed { .. } => {
+                Some("Ask the server's operator for a token, and give it by --token-file or SINFONIA_TOKEN.")
+            }
+            Self::Deploy { passing: true, .. } => {
+                Some("Try again in a moment; the logs of tier1 and the cloudlet say more.")
+            }
+            Self::Deploy { .. } => Some("The logs of tier1 and the cloudlet say more."),
             Self::Tunnel(_) => {
                 Some("Check that UDP to the cloudlet's endpoint passes every firewall in between, then try again.")
             }
@@ -75,7 +94,7 @@ impl Error {
             Self::Namespace(NamespaceError::CommandNotExecutable { .. }) => {
                 Some("Check that the application is an executable file that you may run.")
             }
-            Self::Namespace(NamespaceError::Forbidden { .. }) => None,
+            Self::Tls(_) | Self::Namespace(NamespaceError::Forbidden { .. }) => None,
             Self::Namespace(_) => Some("Try again; with --debug it says what it did."),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use actix_tls::connect::{Connector as TcpConnector, Resolve, Resolver};
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::Method;
 use futures_util::future::LocalBoxFuture;
+use sinfonia_tls::ClientConfig;
 use std::net::SocketAddr;
 use tokio::sync::oneshot;
 use url::Url;
@@ -23,12 +24,13 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// No answer of a tier is longer, bytes.
 const BODY_LIMIT: usize = 4 << 20;
 
-/// A request without a body.
-#[derive(Debug)]
+/// A request without a body. Its headers may hold a token, so they are not shown.
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: Vec<(String, String)>,
+    /// Whose certificates the server may have; none: the public authorities'.
+    pub(crate) trust: Option<Arc<ClientConfig>>,
     /// For the whole exchange.
     pub(crate) limit: Duration,
 }
@@ -106,7 +108,7 @@ async fn exchange(request: Request) -> Result<Response, HttpError> {
 }
 
 async fn exchange_unlimited(request: Request) -> Result<Response, HttpError> {
-    let mut outgoing = client().request(request.method, request.url.as_str());
+    let mut outgoing = client(request.trust).request(request.method, request.url.as_str());
     for header in request.headers {
         outgoing = outgoing.insert_header(header);
     }
@@ -117,14 +119,19 @@ async fn exchange_unlimited(request: Request) -> Result<Response, HttpError> {
     Ok(Response { status, location, body: body.into() })
 }
 
-fn client() -> awc::Client {
+fn client(trust: Option<Arc<ClientConfig>>) -> awc::Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         // Fails when the program that uses this library has chosen one, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     let tcp = TcpConnector::new(Resolver::custom(Names)).service();
-    let connector = awc::Connector::new().connector(tcp).timeout(CONNECT_LIMIT).handshake_timeout(CONNECT_LIMIT);
+    let connector = awc::Connector::new();
+    let connector = match trust {
+        Some(trust) => connector.rustls_0_23(trust),
+        None => connector,
+    };
+    let connector = connector.connector(tcp).timeout(CONNECT_LIMIT).handshake_timeout(CONNECT_LIMIT);
     // The time limit of the whole exchange is ours; a redirected POST would arrive as a GET.
     awc::Client::builder().connector(connector).disable_timeout().disable_redirects().finish()
 }

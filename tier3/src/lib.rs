@@ -33,6 +33,7 @@ pub use client::{HANDSHAKE_LIMIT, MAX_RESULTS, Tier3, Tier3Builder};
 pub use error::{Error, TunnelError, TunnelErrors};
 pub use keys::{ClaimedKey, KeyCache};
 pub use session::{Deploying, Deployments, Lease, PROMPT, Tunnel};
+pub use sinfonia_credentials::BearerToken;
 pub use sinfonia_tunnel::{Command, Config, Exit, Namespace, NamespaceError, helper};
 pub use sinfonia_wire::ApplicationId;
 

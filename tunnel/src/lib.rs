@@ -6,10 +6,13 @@
 mod config;
 mod device;
 mod engine;
+mod host;
+mod kernel;
 mod key;
 mod memory;
 pub mod namespace;
 mod netlink;
+mod packet;
 mod path_mtu;
 pub mod plan;
 mod tun;
@@ -17,6 +20,8 @@ mod tun;
 pub use config::{CLIENT_KEEPALIVE, Config, ConfigError, DEFAULT_MTU};
 pub use device::{Binding, Device, DeviceError};
 pub use engine::{LinkId, Peer, PeerStats};
+pub use host::{HostInterface, HostInterfaceError};
+pub use kernel::{KernelDevice, KernelError};
 pub use key::{PrivateKey, PrivateKeyError};
 pub use memory::release_code;
 pub use namespace::{

@@ -67,7 +67,7 @@ impl Network {
 }
 
 /// The kernel's own error number where there is one.
-fn os_error(error: rtnetlink::Error) -> io::Error {
+pub(crate) fn os_error(error: rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
         other => io::Error::other(other),

@@ -195,13 +195,18 @@ async fn a_tunnel_carries_packets_between_two_namespaces() {
     let (client_public, server_public) = (client_key.public_key(), server_key.public_key());
     let client = Namespace::create(options()).await.unwrap();
     let server = Namespace::create(options()).await.unwrap();
-    client.configure(&NetworkPlan { steps: client_plan() }).await.unwrap();
+    let mut plan = client_plan();
+    plan.insert(2, Step::Address("fd05::2/128".parse().unwrap()));
+    plan.push(Step::Route("::/0".parse().unwrap()));
+    client.configure(&NetworkPlan { steps: plan }).await.unwrap();
     let plan = vec![
         Step::LoopbackUp,
         Step::Mtu(1420),
         Step::Address("10.96.0.10/32".parse().unwrap()),
+        Step::Address("fd96::10/128".parse().unwrap()),
         Step::LinkUp,
         Step::Route("10.5.0.0/16".parse().unwrap()),
+        Step::Route("fd05::/64".parse().unwrap()),
     ];
     server.configure(&NetworkPlan { steps: plan }).await.unwrap();
 
@@ -211,7 +216,7 @@ async fn a_tunnel_carries_packets_between_two_namespaces() {
     server_device.add_peer(Peer {
         public_key: client_public,
         link,
-        allowed_ips: vec!["10.5.0.2/32".parse().unwrap()],
+        allowed_ips: vec!["10.5.0.2/32".parse().unwrap(), "fd05::2/128".parse().unwrap()],
         endpoint: None,
         keepalive: None,
     });
@@ -220,31 +225,76 @@ async fn a_tunnel_carries_packets_between_two_namespaces() {
     client_device.add_peer(Peer {
         public_key: server_public,
         link,
-        allowed_ips: vec!["0.0.0.0/0".parse().unwrap()],
+        allowed_ips: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
         endpoint: Some(endpoint),
         keepalive: Some(Duration::from_secs(30)),
     });
     client_device.handshake(&server_public, Duration::from_secs(5)).await.unwrap();
 
-    let listener = server.socket(SocketKind::TcpV4).await.unwrap();
-    let listener = tokio::net::TcpSocket::from_std_stream(std::net::TcpStream::from(listener));
-    listener.bind("10.96.0.10:8080".parse().unwrap()).unwrap();
-    let listener = listener.listen(8).unwrap();
-    let stream = client.socket(SocketKind::TcpV4).await.unwrap();
-    let stream = tokio::net::TcpSocket::from_std_stream(std::net::TcpStream::from(stream));
-    let (connected, accepted) = tokio::join!(stream.connect("10.96.0.10:8080".parse().unwrap()), listener.accept());
-    let (mut connected, (mut accepted, from)) = (connected.unwrap(), accepted.unwrap());
-    assert_eq!(from.ip().to_string(), "10.5.0.2");
+    let (mut here, mut there) = connect(&client, &server, SocketKind::TcpV4, "10.96.0.10:8080").await;
+    assert_eq!(there.peer_addr().unwrap().ip().to_string(), "10.5.0.2");
+    one_way(&mut here, &mut there).await;
+    one_way(&mut there, &mut here).await;
+    let (mut here, mut there) = connect(&client, &server, SocketKind::TcpV6, "[fd96::10]:8080").await;
+    assert_eq!(there.peer_addr().unwrap().ip().to_string(), "fd05::2");
+    one_way(&mut here, &mut there).await;
+    one_way(&mut there, &mut here).await;
+    datagrams(&client, &server).await;
+}
 
-    let sent: Vec<u8> = (0..1_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
-    let send = async {
-        tokio::io::AsyncWriteExt::write_all(&mut connected, &sent).await.unwrap();
-        drop(connected);
-    };
-    let mut got = Vec::new();
-    let (_, received) = tokio::join!(send, tokio::io::AsyncReadExt::read_to_end(&mut accepted, &mut got));
-    received.unwrap();
-    assert_eq!(got, sent);
+/// A connection from a socket in one namespace to one in another.
+async fn connect(
+    client: &Namespace,
+    server: &Namespace,
+    kind: SocketKind,
+    address: &str,
+) -> (tokio::net::TcpStream, tokio::net::TcpStream) {
+    let address = address.parse().unwrap();
+    let listener = server.socket(kind).await.unwrap();
+    let listener = tokio::net::TcpSocket::from_std_stream(std::net::TcpStream::from(listener));
+    listener.bind(address).unwrap();
+    let listener = listener.listen(8).unwrap();
+    let stream = client.socket(kind).await.unwrap();
+    let stream = tokio::net::TcpSocket::from_std_stream(std::net::TcpStream::from(stream));
+    let (connected, accepted) = tokio::join!(stream.connect(address), listener.accept());
+    (connected.unwrap(), accepted.unwrap().0)
+}
+
+/// Enough bytes that they go in super-packets of every size.
+async fn one_way(from: &mut tokio::net::TcpStream, to: &mut tokio::net::TcpStream) {
+    let sent: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let mut got = vec![0; sent.len()];
+    let send = tokio::io::AsyncWriteExt::write_all(from, &sent);
+    let receive = tokio::io::AsyncReadExt::read_exact(to, &mut got);
+    let (sending, receiving) =
+        tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(send, receive) }).await.unwrap();
+    sending.unwrap();
+    receiving.unwrap();
+    assert!(got == sent, "what arrived is not what was sent");
+}
+
+/// Datagrams, whose checksums the kernel leaves to us, of every length.
+async fn datagrams(client: &Namespace, server: &Namespace) {
+    for (kind, address) in [(SocketKind::UdpV4, "10.96.0.10:5353"), (SocketKind::UdpV6, "[fd96::10]:5353")] {
+        let address = address.parse().unwrap();
+        let socket = std::net::UdpSocket::from(server.socket(kind).await.unwrap());
+        bind(&socket, address);
+        let receiver = tokio::net::UdpSocket::from_std(socket).unwrap();
+        let sender = tokio::net::UdpSocket::from_std(client.socket(kind).await.unwrap().into()).unwrap();
+        for length in [0_usize, 1, 7, 15, 16, 17, 1300, 3000] {
+            let sent = vec![length.to_le_bytes()[0]; length];
+            sender.send_to(&sent, address).await.unwrap();
+            let mut buffer = [0; 4000];
+            let received = tokio::time::timeout(Duration::from_secs(5), receiver.recv_from(&mut buffer)).await;
+            let (got, _) = received.unwrap().unwrap();
+            assert!(buffer[..got] == sent, "{length} bytes over {kind:?}");
+        }
+    }
+}
+
+fn bind(socket: &std::net::UdpSocket, address: std::net::SocketAddr) {
+    let address = nix::sys::socket::SockaddrStorage::from(address);
+    nix::sys::socket::bind(std::os::fd::AsRawFd::as_raw_fd(socket), &address).unwrap();
 }
 
 fn nix_uid() -> u32 {

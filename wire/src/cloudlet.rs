@@ -15,6 +15,7 @@ use crate::timestamp;
 
 /// A cloudlet as it reports itself and as tier1 lists it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CloudletInfo {
     /// Its identity; required in reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,6 +48,7 @@ pub struct CloudletInfo {
     pub draining: bool,
     /// When it last reported.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "timestamp::option")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub last_update: Option<OffsetDateTime>,
 }
 

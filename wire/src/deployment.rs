@@ -13,6 +13,7 @@ use crate::tunnel::TunnelConfig;
 
 /// What a deploy request answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CloudletDeployment {
     /// The application.
     #[serde(rename = "UUID")]
@@ -28,6 +29,7 @@ pub struct CloudletDeployment {
     pub deployment_name: Option<DeploymentName>,
     /// When it was made.
     #[serde(rename = "Created", default, skip_serializing_if = "Option::is_none", with = "timestamp::option")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub created: Option<OffsetDateTime>,
     /// How to reach it.
     #[serde(rename = "TunnelConfig")]
@@ -39,6 +41,7 @@ pub struct CloudletDeployment {
 
 /// The states of a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum DeploymentStatus {
     /// Being made; not usable yet.
     Initializing,

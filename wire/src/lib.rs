@@ -5,6 +5,7 @@
 
 mod chart;
 mod cloudlet;
+pub mod cluster;
 mod deployment;
 mod domain;
 mod endpoint;
@@ -14,9 +15,12 @@ mod label;
 mod location;
 mod network;
 mod problem;
+mod quantity;
 mod recipe;
 mod resources;
 mod results;
+#[cfg(feature = "openapi")]
+mod schema;
 mod text;
 pub mod timestamp;
 mod tunnel;
@@ -33,7 +37,8 @@ pub use label::{DeploymentName, LabelError, ServiceName};
 pub use location::{Location, LocationError};
 pub use network::{Network, NetworkError};
 pub use problem::{PROBLEM_JSON, Problem};
-pub use recipe::{LocalRecipe, LocalRecipeError, PublicRecipe, Recipe};
+pub use quantity::{Quantity, QuantityError};
+pub use recipe::{LocalRecipe, LocalRecipeError, PublicRecipe, Recipe, ResourceLimits};
 pub use resources::{ResourceError, Resources};
 pub use results::{Results, ResultsError};
 pub use tunnel::{Dns, TunnelConfig};

@@ -1,12 +1,14 @@
 //! How an application is deployed.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::chart::{ChartReference, ChartVersion};
 use crate::label::ServiceName;
+use crate::quantity::Quantity;
 use crate::text::null_as_default;
 
 /// A recipe as its file has it. It is not serialisable, so that `local` is not given away: see [`Recipe::public`].
@@ -34,6 +36,27 @@ pub struct Recipe {
     /// How a cloudlet without Kubernetes runs it.
     #[serde(default)]
     pub local: Option<LocalRecipe>,
+    /// After this many seconds a deployment ends even if it is in use; for ever unless stated.
+    #[serde(default)]
+    pub max_age: Option<NonZeroU32>,
+    /// What a deployment may use of a cluster, by Kubernetes' names; a part that is absent is the cloudlet's default.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub resources: ResourceLimits,
+}
+
+/// What one deployment may use of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceLimits {
+    /// The namespace's ResourceQuota, as `limits.memory: 2Gi`.
+    #[serde(default)]
+    pub quota: Option<BTreeMap<String, Quantity>>,
+    /// Limits of a container that states none (LimitRange), as `memory: 256Mi`.
+    #[serde(default)]
+    pub default_limits: Option<BTreeMap<String, Quantity>>,
+    /// Requests of a container that states none (LimitRange).
+    #[serde(default)]
+    pub default_requests: Option<BTreeMap<String, Quantity>>,
 }
 
 /// How the local driver runs an application.
@@ -63,17 +86,28 @@ pub enum LocalRecipeError {
 
 /// The answer to `GET /recipe/{uuid}/`: a recipe without `local`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Recipe))]
 pub struct PublicRecipe<'a> {
+    /// The Helm chart.
     chart: &'a ChartReference,
+    /// Its version.
     version: &'a ChartVersion,
+    /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
+    /// Helm values.
     #[serde(skip_serializing_if = "Map::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object, required = false))]
     values: &'a Map<String, Value>,
+    /// Whether tier1 keeps it to itself.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
     restricted: bool,
+    /// CEL condition that a cloudlet must meet.
     #[serde(skip_serializing_if = "Option::is_none")]
     requires: Option<&'a str>,
+    /// CEL expression that ranks cloudlets.
     #[serde(skip_serializing_if = "Option::is_none")]
     prefer: Option<&'a str>,
 }

@@ -49,7 +49,8 @@ impl Resources {
         self.0.get(name).copied()
     }
 
-    /// Sets a measurement. A `gpu_ratio` above 1 is taken as percent.
+    /// Sets a measurement. A `gpu_ratio` above 1 is taken as percent, of which there are 100 at most: more would be
+    /// taken as percent again by the next who reads it.
     ///
     /// # Errors
     /// If the value is not finite.
@@ -60,7 +61,7 @@ impl Resources {
             return Err(ResourceError::NotFinite { name, value });
         }
         let percent = name == Self::GPU_RATIO && value > 1.0;
-        self.0.insert(name, if percent { value / 100.0 } else { value });
+        self.0.insert(name, if percent { (value / 100.0).min(1.0) } else { value });
         Ok(())
     }
 

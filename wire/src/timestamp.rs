@@ -20,7 +20,7 @@ pub enum TimestampError {
         given: String,
     },
     /// RFC 3339 has years 0000 to 9999 only.
-    #[error("year {0} cannot be written as RFC 3339")]
+    #[error("year {0} cannot be written as RFC 3339 in UTC")]
     Year(i32),
 }
 
@@ -29,7 +29,7 @@ pub enum TimestampError {
 /// # Errors
 /// If the year is not 0..9999.
 pub fn format(instant: OffsetDateTime) -> Result<String, TimestampError> {
-    let utc = instant.to_offset(UtcOffset::UTC);
+    let utc = instant.checked_to_offset(UtcOffset::UTC).ok_or(TimestampError::Year(instant.year()))?;
     let text = utc.format(&Rfc3339).map_err(|_| TimestampError::Year(utc.year()))?;
     Ok(text.replace('Z', "+00:00"))
 }
@@ -37,9 +37,14 @@ pub fn format(instant: OffsetDateTime) -> Result<String, TimestampError> {
 /// Reads RFC 3339 with any offset.
 ///
 /// # Errors
-/// If the text is something else.
+/// If the text is something else, or the year in UTC is not 0..9999, so that it could not be written again.
 pub fn parse(text: &str) -> Result<OffsetDateTime, TimestampError> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError::Text { given: quote(text) })
+    let instant = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError::Text { given: quote(text) })?;
+    match instant.checked_to_offset(UtcOffset::UTC) {
+        Some(utc) if (0..=9999).contains(&utc.year()) => Ok(instant),
+        Some(utc) => Err(TimestampError::Year(utc.year())),
+        None => Err(TimestampError::Year(instant.year())),
+    }
 }
 
 /// Serialises an instant.

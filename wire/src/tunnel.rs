@@ -15,17 +15,20 @@ use crate::tunnel_endpoint::TunnelEndpoint;
 
 /// The client's side of a WireGuard tunnel, without its private key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TunnelConfig {
     /// Public key of the gateway.
     #[serde(rename = "publicKey")]
     pub public_key: PublicKey,
     /// What the gateway may send and receive.
     #[serde(rename = "allowedIPs", with = "nets")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub allowed_ips: Vec<IpNet>,
     /// Where the gateway is.
     pub endpoint: TunnelEndpoint,
     /// Addresses of the client inside the tunnel. A bare address has full length, and is written bare.
     #[serde(with = "addresses")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub address: Vec<IpNet>,
     /// Name resolution inside the tunnel.
     pub dns: Dns,

@@ -138,6 +138,9 @@ fn cloudlets() {
         (with("resources", json!({"cpu_ratio": "low"})), "expected f64"),
         (with("draining", json!("yes")), "expected a boolean"),
         (with("last_update", json!("yesterday")), r#"time "yesterday" is not RFC 3339"#),
+        // What could not be told to others, in UTC.
+        (with("last_update", json!("9999-12-31T23:59:59-00:01")), "year 9999 cannot be written"),
+        (with("last_update", json!("0000-01-01T00:00:00+00:01")), "year -1 cannot be written"),
         (json!({}), "missing field `endpoint`"),
     ]);
     assert!(Resources::new().insert("cpu_ratio", f64::NAN).is_err());
@@ -157,6 +160,12 @@ fn null_and_unknown_fields_are_as_absent() {
 
     let resources: Resources = serde_json::from_value(json!({"cpu_ratio": null, "gpu_ratio": 1})).unwrap();
     assert_eq!(resources.iter().collect::<Vec<_>>(), [("gpu_ratio", 1.0)]);
+    for percent in [80.0_f64, 100.0, 280.0] {
+        let once: Resources = serde_json::from_value(json!({"gpu_ratio": percent})).unwrap();
+        let twice: Resources = serde_json::from_value(serde_json::to_value(&once).unwrap()).unwrap();
+        assert_eq!(once.get("gpu_ratio"), Some((percent / 100.0).min(1.0)));
+        assert_eq!(once, twice, "the next reader takes the same");
+    }
 
     let mut recipe = json!({"chart": "a", "version": "1"});
     for name in ["description", "values", "restricted", "requires", "prefer", "local", "more"] {
@@ -193,6 +202,7 @@ fn deployments() {
         (with(&["Status"], json!("Ready")), "unknown variant `Ready`, expected one of `Initializing`"),
         (with(&["DeploymentName"], json!("../x")), "contains '.'"),
         (with(&["Created"], json!("2026-11-22 04:54")), "is not RFC 3339"),
+        (with(&["Created"], json!("9999-12-31T23:59:59-23:59")), "year 9999 cannot be written"),
         (with(&["TunnelConfig", "address"], json!(["10.5.0.2/99"])), "must be 0..32"),
         (with(&["TunnelConfig", "dns"], json!(["a\nnameserver 192.0.2.1"])), "is not a domain name"),
     ]);

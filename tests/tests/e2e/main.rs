@@ -13,4 +13,5 @@ mod restart;
 mod secrets;
 mod setup;
 mod terminal;
+mod tokens;
 mod trace;

@@ -64,27 +64,7 @@ pub(crate) fn cloudlet(
     relay: &Relay,
     options: &[&str],
 ) -> Running {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    let (port, tunnel_port) = (port.to_string(), tunnel_port.to_string());
-    let (own, endpoint) = (format!("http://127.0.0.1:{port}"), relay.address().to_string());
-    let given = [
-        "--port",
-        &port,
-        "--tunnel-port",
-        &tunnel_port,
-        "--tier1-url",
-        tier1,
-        "--tier2-url",
-        &own,
-        "--tunnel-endpoint",
-        &endpoint,
-        "--name",
-        name,
-    ];
-    let arguments: Vec<&str> = given.iter().chain(options).copied().collect();
-    world.tier2(name, &arguments)
+    world.cloudlet(name, tier1, tunnel_port, &relay.address().to_string(), options)
 }
 
 pub(crate) fn url(server: &Running) -> String {

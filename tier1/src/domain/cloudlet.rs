@@ -1,6 +1,9 @@
 //! A cloudlet as matching sees it.
 
-use crate::domain::addresses;
+use crate::domain::{
+    addresses,
+    load::{Load, Pulse},
+};
 use sinfonia_wire::{CloudletId, CloudletInfo, DeployEndpoint, Location, Network, Resources};
 use std::{
     collections::BTreeMap,
@@ -85,19 +88,12 @@ pub struct Cloudlet {
     pub labels: BTreeMap<String, String>,
     /// Whether it takes no new deployments.
     pub draining: bool,
+    /// Whether its endpoint is at addresses of private networks or this machine only.
+    pub is_near: bool,
     /// Where it is known from.
     pub origin: Origin,
     declared: u64,
     pulse: Mutex<Pulse>,
-}
-
-/// What each report renews.
-#[derive(Clone, Debug)]
-pub struct Pulse {
-    /// Its load.
-    pub resources: Resources,
-    /// When it was last heard of.
-    pub heard: Moment,
 }
 
 impl TryFrom<Registration> for Cloudlet {
@@ -109,21 +105,21 @@ impl TryFrom<Registration> for Cloudlet {
         let own_networks =
             || addresses.iter().filter(|address| addresses::is_global(**address)).map(|a| Network::from(*a)).collect();
         let declared = declared(&info, origin);
-        // Reports are not authenticated: nobody may claim to be next to other people's networks.
-        let local_networks = info.local_networks.filter(|_| origin == Origin::Configured);
+        let is_near = !addresses.is_empty() && !addresses.iter().any(|address| addresses::is_global(*address));
         Ok(Self {
             id,
             name: info.name.unwrap_or_else(|| info.endpoint.host().to_owned()),
             endpoint: info.endpoint,
             locations: info.locations.unwrap_or(places),
-            local_networks: local_networks.unwrap_or_else(own_networks),
+            local_networks: info.local_networks.unwrap_or_else(own_networks),
             accepted_clients: info.accepted_clients.unwrap_or_else(everyone),
             rejected_clients: info.rejected_clients.unwrap_or_default(),
             labels: info.labels,
             draining: info.draining,
+            is_near,
             origin,
             declared,
-            pulse: Mutex::new(Pulse { resources: info.resources, heard }),
+            pulse: Mutex::new(Pulse::new(info.resources, heard)),
         })
     }
 }
@@ -137,7 +133,43 @@ impl Cloudlet {
 
     /// Takes note of a report.
     pub fn beat(&self, resources: Resources, heard: Moment) {
-        *self.lock() = Pulse { resources, heard };
+        self.lock().renew(resources, heard);
+    }
+
+    /// Takes note of a report, unless a later one is known.
+    pub(crate) fn renew(&self, resources: Resources, heard: Moment) {
+        let mut pulse = self.lock();
+        if pulse.heard.date < heard.date {
+            pulse.renew(resources, heard);
+        }
+    }
+
+    /// Goes on where `former`, the same cloudlet under another description, was, also if that heard later reports.
+    pub(crate) fn inherit(&self, former: &Self) {
+        let (former, mut pulse) = (former.pulse(), self.lock());
+        pulse.go_on(&former);
+        if pulse.heard.date < former.heard.date {
+            (pulse.resources, pulse.heard) = (former.resources, former.heard);
+        }
+    }
+
+    /// Remembers what was sent to `former`, the same cloudlet in a state of knowledge that counts no more.
+    pub(crate) fn go_on(&self, former: &Self) {
+        let former = former.pulse();
+        self.lock().go_on(&former);
+    }
+
+    /// How busy it is at `now`.
+    #[must_use]
+    pub fn load(&self, now: Instant) -> Load {
+        self.lock().load(now, self.origin == Origin::Configured)
+    }
+
+    /// Seconds since it reported, if it does.
+    #[must_use]
+    pub fn age(&self, now: Instant) -> Option<f64> {
+        let age = now.saturating_duration_since(self.lock().heard.at);
+        (self.origin == Origin::Reported).then_some(age.as_secs_f64())
     }
 
     /// How it was doing at its last report.
@@ -149,7 +181,13 @@ impl Cloudlet {
     /// Whether it reported once but has been silent for too long at `now`.
     #[must_use]
     pub fn is_silent(&self, now: Instant) -> bool {
-        self.origin == Origin::Reported && now.saturating_duration_since(self.lock().heard.at) > SILENCE
+        self.silence(now).is_some_and(|silence| silence > SILENCE)
+    }
+
+    /// How long it has been silent at `now`; none if it never reported.
+    #[must_use]
+    pub fn silence(&self, now: Instant) -> Option<Duration> {
+        (self.origin == Origin::Reported).then(|| now.saturating_duration_since(self.lock().heard.at))
     }
 
     /// What others are told about it.
@@ -171,7 +209,7 @@ impl Cloudlet {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pulse> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Pulse> {
         self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,6 +3,7 @@
 use moka::{ops::compute::Op, policy::EvictionPolicy, sync::Cache};
 use sinfonia_wire::{ApplicationId, CloudletId, PublicKey};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Deployments remembered at most, and for how long after they were last asked for.
 const CAPACITY: u64 = 250_000;
@@ -24,6 +25,8 @@ pub struct Holding {
     pub chosen: Vec<CloudletId>,
     /// May hold it, because they did not answer clearly.
     pub doubtful: Vec<CloudletId>,
+    /// Whose it is; none: nobody's in particular.
+    pub owner: Option<Uuid>,
 }
 
 /// What came of asking for a deployment.
@@ -73,6 +76,17 @@ impl Holders {
         entry.into_value().chosen
     }
 
+    /// Makes a deployment, which there may not be yet, somebody's unless it is somebody else's; false if it is.
+    #[must_use]
+    pub fn own(&self, deployment: Deployment, principal: Uuid) -> bool {
+        let entry = self.0.entry(deployment).and_upsert_with(|known| {
+            let mut holding = known.map(moka::Entry::into_value).unwrap_or_default();
+            holding.owner.get_or_insert(principal);
+            holding
+        });
+        entry.into_value().owner == Some(principal)
+    }
+
     /// Takes note of what came of asking.
     pub fn settle(&self, deployment: Deployment, outcome: &Outcome) {
         self.change(deployment, |known| {
@@ -84,8 +98,13 @@ impl Holders {
             chosen.extend(others(&known.chosen, &[holding, without, doubtful]));
             let mut unclear = others(doubtful, &[]);
             unclear.extend(others(&known.doubtful, &[holding, without, doubtful]));
-            Holding { chosen, doubtful: unclear }
+            Holding { chosen, doubtful: unclear, owner: known.owner }
         });
+    }
+
+    /// Makes this what is known.
+    pub(crate) fn put(&self, deployment: Deployment, holding: Holding) {
+        self.change(deployment, |_| holding);
     }
 
     fn change(&self, deployment: Deployment, change: impl FnOnce(Holding) -> Holding) {
@@ -93,12 +112,18 @@ impl Holders {
             let mut holding = change(known.map(moka::Entry::into_value).unwrap_or_default());
             holding.chosen.truncate(CLOUDLETS);
             holding.doubtful.truncate(CLOUDLETS);
-            if holding == Holding::default() { Op::Remove } else { Op::Put(holding) }
+            if holding.is_empty() { Op::Remove } else { Op::Put(holding) }
         });
     }
 }
 
 impl Holding {
+    /// Whether nobody may hold it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.chosen.is_empty() && self.doubtful.is_empty()
+    }
+
     /// Everyone who may hold it.
     pub fn all(&self) -> impl Iterator<Item = CloudletId> {
         self.chosen.iter().chain(&self.doubtful).copied()
@@ -113,6 +138,10 @@ mod tests {
         (ApplicationId::HELLOWORLD, PublicKey::from([7; 32]))
     }
 
+    fn known(chosen: &[CloudletId], doubtful: &[CloudletId]) -> Holding {
+        Holding { chosen: chosen.to_vec(), doubtful: doubtful.to_vec(), owner: None }
+    }
+
     #[test]
     fn the_first_claim_wins() {
         let (holders, [a, b]) = (Holders::default(), [(); 2].map(|()| CloudletId::random()));
@@ -124,6 +153,24 @@ mod tests {
     }
 
     #[test]
+    fn a_deployment_is_its_first_owners_until_it_is_gone() {
+        let (holders, cloudlet) = (Holders::default(), CloudletId::random());
+        let [first, second] = [(); 2].map(|()| Uuid::new_v4());
+        let settle = |holding: Vec<_>, without: Vec<_>| {
+            holders.settle(deployment(), &Outcome { holding, without, ..Outcome::default() });
+        };
+        assert!(holders.own(deployment(), first) && !holders.own(deployment(), second));
+        let _ = holders.claim(deployment(), vec![cloudlet], |_| true);
+        settle(vec![cloudlet], vec![]);
+        assert_eq!(holders.get(&deployment()).owner, Some(first));
+        assert!(!holders.own(deployment(), second));
+        settle(vec![], vec![cloudlet]);
+        assert!(holders.own(deployment(), second), "it is another one");
+        settle(vec![], vec![]);
+        assert!(holders.own(deployment(), first), "nothing came of it");
+    }
+
+    #[test]
     fn outcomes_move_cloudlets() {
         let (holders, [a, b, c, d]) = (Holders::default(), [(); 4].map(|()| CloudletId::random()));
         let settle = |holding: &[_], without: &[_], doubtful: &[_]| {
@@ -132,9 +179,9 @@ mod tests {
             holders.get(&deployment())
         };
         let _ = holders.claim(deployment(), vec![a, b], |_| true);
-        assert_eq!(settle(&[b], &[], &[a]), Holding { chosen: vec![b], doubtful: vec![a] });
-        assert_eq!(settle(&[c], &[], &[]), Holding { chosen: vec![c, b], doubtful: vec![a] });
-        assert_eq!(settle(&[a], &[c], &[d]), Holding { chosen: vec![a, b], doubtful: vec![d] });
+        assert_eq!(settle(&[b], &[], &[a]), known(&[b], &[a]));
+        assert_eq!(settle(&[c], &[], &[]), known(&[c, b], &[a]));
+        assert_eq!(settle(&[a], &[c], &[d]), known(&[a, b], &[d]));
         assert_eq!(settle(&[], &[a, b, d], &[]), Holding::default());
         assert_eq!(holders.claim(deployment(), vec![d], |_| true), [d]);
     }

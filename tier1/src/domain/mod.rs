@@ -6,11 +6,16 @@ pub mod gather;
 pub mod geo;
 pub mod holders;
 pub mod interleave;
+pub mod load;
 pub mod matching;
+pub(crate) mod merge;
 pub mod networks;
+pub mod setbacks;
 pub mod snapshot;
 
 pub use cloudlet::{Cloudlet, Origin, Registration};
 pub use holders::Holders;
-pub use matching::{Chain, Client, MatcherKind};
+pub use load::Sent;
+pub use matching::{Chain, Client, Inquiry, MatcherKind};
+pub use setbacks::Setbacks;
 pub use snapshot::Snapshot;

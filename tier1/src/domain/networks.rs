@@ -20,11 +20,13 @@ impl Networks {
         Self(networks)
     }
 
-    /// The members of each network that holds the address, the smallest network first.
-    pub fn holding(&self, address: IpAddr) -> impl Iterator<Item = &[u32]> {
+    /// The members of each network that holds the address, with its length, the smallest network first.
+    #[must_use]
+    pub fn holding(&self, address: IpAddr) -> Vec<(u8, &[u32])> {
         let host = IpNet::from(address.to_canonical());
-        let mut found: Vec<&[u32]> = self.0.cover_values(&host).map(Vec::as_slice).collect();
+        let mut found: Vec<_> =
+            self.0.cover(&host).map(|(network, members)| (network.prefix_len(), members.as_slice())).collect();
         found.reverse();
-        found.into_iter()
+        found
     }
 }

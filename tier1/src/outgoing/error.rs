@@ -41,7 +41,36 @@ pub(crate) enum CallError {
     NotReady(DeploymentStatus),
 }
 
+/// What a failure says about later requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// The cloudlet fails whatever it is asked for.
+    Cloudlet,
+    /// It fails with this application.
+    Application,
+    /// It does not like this request.
+    Request,
+}
+
 impl CallError {
+    /// Who is to blame.
+    #[must_use]
+    pub(crate) fn blame(&self) -> Blame {
+        match self {
+            Self::Address(_) | Self::Unreachable(_) | Self::Broken(_) | Self::TooLong | Self::Invalid(_) => {
+                Blame::Cloudlet
+            }
+            // It may take longer, or have no room, for this application only.
+            Self::Timeout(_) | Self::NotReady(_) => Blame::Application,
+            // It does not know this tier1.
+            Self::Refused { status, .. } if *status == StatusCode::UNAUTHORIZED => Blame::Cloudlet,
+            Self::Refused { status, .. } if status.is_client_error() && *status != StatusCode::NOT_FOUND => {
+                Blame::Request
+            }
+            Self::Refused { .. } => Blame::Application,
+        }
+    }
+
     /// A stable name for programs.
     #[must_use]
     pub(crate) const fn code(&self) -> &'static str {

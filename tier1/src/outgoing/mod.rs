@@ -1,8 +1,10 @@
 //! Requests to cloudlets.
 
 mod error;
+mod pass;
 
-pub(crate) use error::CallError;
+pub(crate) use error::{Blame, CallError};
+pub(crate) use pass::Pass;
 
 use crate::{
     domain::{Cloudlet, Origin},
@@ -17,13 +19,16 @@ use actix_web::{
 use awc::{
     Client as HttpClient, ClientRequest, Connector,
     error::{ConnectError, SendRequestError},
-    http::header::{HeaderName, HeaderValue},
+    http::header::{AUTHORIZATION, HeaderName, HeaderValue},
 };
 use error::LONGEST_ANSWER;
+use sinfonia_credentials::BearerToken;
 use sinfonia_telemetry::propagation;
+use sinfonia_tls::ClientConfig;
 use sinfonia_wire::{ApplicationId, CloudletDeployment, DeploymentStatus, Location, Problem, PublicKey, header};
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::timeout;
@@ -87,15 +92,27 @@ pub(crate) struct Outgoing {
     resolver: Resolver,
     policy: Policy,
     limits: Limits,
+    pass: Pass,
 }
 
 impl Outgoing {
-    /// Clients with these limits; `policy` is for endpoints that cloudlets reported.
+    /// Clients with these limits; `policy` is for endpoints that cloudlets reported, `trust` for their certificates
+    /// where the public authorities are not enough.
     #[must_use]
-    pub(crate) fn new(resolver: Resolver, policy: Policy, limits: Limits) -> Self {
+    pub(crate) fn new(
+        resolver: Resolver,
+        policy: Policy,
+        limits: Limits,
+        trust: Option<&Arc<ClientConfig>>,
+        pass: Pass,
+    ) -> Self {
         let client = |policy| {
             let connecting = Connecting { resolver: resolver.clone(), policy };
-            let connector = Connector::new()
+            let connector = match trust {
+                Some(trust) => Connector::new().rustls_0_23(Arc::clone(trust)),
+                None => Connector::new(),
+            };
+            let connector = connector
                 .connector(TcpConnector::new(TcpResolver::custom(connecting)).service())
                 .timeout(limits.connect)
                 .handshake_timeout(limits.connect)
@@ -103,7 +120,7 @@ impl Outgoing {
                 .limit(CONNECTIONS);
             HttpClient::builder().connector(connector).disable_redirects().disable_timeout().finish()
         };
-        Self { reported: client(policy), configured: client(Policy::Any), resolver, policy, limits }
+        Self { reported: client(policy), configured: client(Policy::Any), resolver, policy, limits, pass }
     }
 
     /// Limits in force.
@@ -186,9 +203,10 @@ impl Outgoing {
                 policy.check(endpoint.host(), SocketAddr::new(address, endpoint.port()))?;
             }
             let send = async {
-                match exchange(client, &method, cloudlet, errand).await {
+                let token = self.pass.for_cloudlet(cloudlet);
+                match exchange(client, &method, cloudlet, errand, token.as_ref()).await {
                     // A kept connection that the other side had just closed. All requests may be repeated.
-                    Err(CallError::Broken(_)) => exchange(client, &method, cloudlet, errand).await,
+                    Err(CallError::Broken(_)) => exchange(client, &method, cloudlet, errand, token.as_ref()).await,
                     result => result,
                 }
             };
@@ -207,10 +225,11 @@ async fn exchange(
     method: &Method,
     cloudlet: &Cloudlet,
     errand: &Errand,
+    token: Option<&BearerToken>,
 ) -> Result<Bytes, CallError> {
     let url = cloudlet.endpoint.deployment_url(&errand.application, &errand.key);
     let request = client.request(method.clone(), url.as_str());
-    let mut response = with_headers(request, errand).send().await.map_err(sending)?;
+    let mut response = with_headers(request, errand, token).send().await.map_err(sending)?;
     let status = response.status();
     Span::current().record("http.response.status_code", status.as_u16());
     let body = response.body().limit(LONGEST_ANSWER).await.map_err(|error| match error {
@@ -230,7 +249,7 @@ fn excerpt(text: &str) -> String {
     text.replace(char::is_control, " ").chars().take(LONGEST_DETAIL).collect()
 }
 
-fn with_headers(mut request: ClientRequest, errand: &Errand) -> ClientRequest {
+fn with_headers(mut request: ClientRequest, errand: &Errand, token: Option<&BearerToken>) -> ClientRequest {
     let headers = request.headers_mut();
     let mut set = |name: &str, value: &str| {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
@@ -243,6 +262,12 @@ fn with_headers(mut request: ClientRequest, errand: &Errand) -> ClientRequest {
         set(header::X_LOCATION, &location.to_string());
     }
     propagation::inject(&mut set);
+    if let Some(token) = token
+        && let Ok(mut value) = HeaderValue::try_from(token.authorization().as_str())
+    {
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
     request
 }
 

@@ -1,15 +1,28 @@
 //! The HTTP face, below `/api/v1`.
 
+mod authenticate;
 mod cloudlets;
 mod deploy;
+mod explain;
+mod history;
+mod limit;
+mod listing;
+mod openapi;
 mod recipe;
 
-use crate::{deploy::RETRY, outgoing::Outgoing, service::Service};
+use crate::{deploy::RETRY, outgoing::Outgoing, service::Service, store::UNAVAILABLE};
 use actix_web::{
-    HttpRequest,
+    Error, HttpRequest, Resource,
+    body::MessageBody,
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
     http::StatusCode,
+    middleware::{Next, from_fn},
     web::{self, Data, ServiceConfig, ThinData},
 };
+use authenticate::{authenticate, not_loaded};
+pub(crate) use limit::RateLimit;
+use limit::limit;
+pub use openapi::document;
 use sinfonia_recipes::RecipeError;
 use sinfonia_server::ApiError;
 use sinfonia_wire::API_BASE;
@@ -22,18 +35,73 @@ pub(crate) fn routes(service: &Arc<Service>, outgoing: &Outgoing, config: &mut S
         .app_data(Data::from(Arc::clone(service)))
         .app_data(ThinData(outgoing.clone()))
         .service(
-            web::resource(both("/cloudlets").to_vec())
-                .route(web::get().to(cloudlets::list))
+            known_only(both("/cloudlets").to_vec())
+                .route(web::get().to(listing::list))
                 .route(web::post().to(cloudlets::report)),
         )
-        .service(web::resource(both("/recipe/{uuid}").to_vec()).route(web::get().to(recipe::get)))
         .service(
-            // A key in standard base64 may hold slashes: it is the rest of the path.
-            web::resource(format!("{API_BASE}/deploy/{{uuid}}/{{key:.+}}"))
+            // Before other patterns, since most requests are for it. A key in standard base64 may hold slashes: it is the
+            // rest of the path.
+            known_only(vec![format!("{API_BASE}/deploy/{{uuid}}/{{key:.+}}")])
                 .route(web::post().to(deploy::post))
                 .route(web::get().to(deploy::get))
                 .route(web::delete().to(deploy::delete)),
-        );
+        )
+        .service(
+            known_only(both("/cloudlets/{uuid}").to_vec())
+                .route(web::get().to(listing::get))
+                .route(web::delete().to(cloudlets::forget)),
+        )
+        .service(known_only(both("/cloudlets/{uuid}/metrics").to_vec()).route(web::get().to(history::get)))
+        .service(guarded(both("/recipe/{uuid}").to_vec()).route(web::get().to(recipe::get)))
+        .configure(openapi::routes);
+}
+
+/// Where callers are told apart, and kept from asking too often.
+fn guarded(
+    paths: Vec<String>,
+) -> Resource<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    web::resource(paths).wrap(from_fn(limit)).wrap(from_fn(authenticate))
+}
+
+/// The same, for what is answered from the database's content.
+fn known_only(
+    paths: Vec<String>,
+) -> Resource<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    guarded(paths).wrap(from_fn(known))
+}
+
+/// Answers 503 until what the database knows has been read once: half of it would be a wrong answer.
+async fn known(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let service = request.app_data::<Data<Service>>();
+    if service.is_some_and(|service| !service.store.is_loaded()) {
+        return Err(not_loaded().into());
+    }
+    next.call(request).await
+}
+
+/// The database is away, for as long as [`UNAVAILABLE`] or longer.
+fn unavailable(detail: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "database-unavailable", detail).with_retry_after(UNAVAILABLE)
 }
 
 /// The text of a header, if it is there.

@@ -110,6 +110,25 @@ async fn a_draining_cloudlet_keeps_what_it_has() {
 }
 
 #[actix_web::test]
+async fn a_cloudlet_is_left_with_the_report_that_says_it_drains() {
+    let world = World::start().await;
+    let (near, far) = (Stub::deploying().await, Stub::deploying().await);
+    let near_id = world.join(&near, "near", json!({"locations": [[40, -80]]})).await;
+    let far_id = world.join(&far, "far", json!({"locations": [[50, 8]]})).await;
+    let here = [("X-Location", "40,-80")];
+    let report = |draining| json!({"uuid": near_id, "endpoint": near.endpoint(), "locations": [[40, -80]], "draining": draining});
+    for (draining, expected, key) in [
+        (false, &near_id, "2QWuQZAw7zplxAbI6j08Qi2DXmWY2Zg_8YHRlHBcwV4"),
+        (true, &far_id, "3QWuQZAw7zplxAbI6j08Qi2DXmWY2Zg_8YHRlHBcwV4"),
+        (false, &near_id, "4QWuQZAw7zplxAbI6j08Qi2DXmWY2Zg_8YHRlHBcwV4"),
+    ] {
+        assert_eq!(world.report(&report(draining)).await.status, 204);
+        let path = format!("{HELLOWORLD}/{key}");
+        assert_eq!(world.ask(Method::POST, &path, &here).await.cloudlets(), [expected.as_str()], "{draining}");
+    }
+}
+
+#[actix_web::test]
 async fn one_cloudlet_can_be_addressed() {
     let world = World::start().await;
     let (near, far) = (Stub::deploying().await, Stub::deploying().await);
@@ -175,4 +194,24 @@ async fn a_release_goes_to_whoever_may_hold_the_deployment() {
     near.stop().await;
     let answer = world.ask(Method::DELETE, &path, &[]).await;
     assert!(answer.problem(502, "cloudlets-failed").contains("lease"));
+}
+
+#[actix_web::test]
+async fn who_asks_too_often_is_told_when_to_come_again() {
+    let (world, stub) = (World::with(|config| config.rate_limit = 1).await, Stub::deploying().await);
+    world.join(&stub, "a", json!({})).await;
+    let answers = async |client| {
+        let mut answers = Vec::new();
+        for _ in 0..6 {
+            answers.push(world.deploy("", &[("X-ClientIP", client)]).await);
+        }
+        answers
+    };
+    let first = answers("192.0.2.1").await;
+    let refused: Vec<_> = first.iter().filter(|answer| answer.status != 200).collect();
+    assert!(!refused.is_empty() && refused.len() <= 2, "{} refused", refused.len());
+    let last = refused.last().unwrap();
+    assert_eq!((last.status, &last.body["code"]), (429, &json!("rate-limited")));
+    assert_eq!(last.retry_after.as_deref(), Some("1"));
+    assert_eq!(world.deploy("", &[("X-ClientIP", "192.0.2.2")]).await.status, 200, "others are not concerned");
 }

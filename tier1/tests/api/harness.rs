@@ -19,6 +19,8 @@ use tokio::{
 pub(crate) const HELLOWORLD: &str = "00000000-0000-0000-0000-000000000000";
 pub(crate) const RESTRICTED: &str = "737b5001-d27a-413f-9806-abf9bfce6746";
 pub(crate) const INVALID: &str = "22222222-2222-4222-8222-222222222222";
+pub(crate) const CHOOSY: &str = "33333333-3333-4333-8333-333333333333";
+pub(crate) const LOOP: &str = "44444444-4444-4444-8444-444444444444";
 pub(crate) const UNKNOWN: &str = "11111111-2222-4333-8444-555555555555";
 pub(crate) const KEY: &str = "Sx7g5QA5PN4T-CJJJZJqaZC1Cbs2IHFDhwm8OYtWnQE";
 pub(crate) const KEY_STANDARD: &str = "Sx7g5QA5PN4T+CJJJZJqaZC1Cbs2IHFDhwm8OYtWnQE=";
@@ -39,6 +41,9 @@ pub(crate) struct Answer {
     pub status: u16,
     pub content_type: String,
     pub retry_after: Option<String>,
+    pub challenge: Option<String>,
+    pub etag: Option<String>,
+    pub link: Option<String>,
     pub body: Value,
 }
 
@@ -56,6 +61,11 @@ pub(crate) fn recipes() -> TempDir {
          version: 0.1.0\nvalues:\n  fullnameOverride: helloworld\nrestricted: false\n",
     );
     write(RESTRICTED, "chart: https://cmusatyalab.github.io/sinfonia/openrtist\nversion: 0.1.3\n");
+    write(
+        CHOOSY,
+        "chart: a\nversion: 1\nrequires: cloudlet.resources.cpu_ratio < 0.8\nprefer: cloudlet.labels.tier == 'gold'\n",
+    );
+    write(LOOP, "chart: a\nversion: 1\nrequires: \"['a'].exists(x, x in cloudlet.labels)\"\n");
     write(INVALID, "chart: ../../etc/passwd\nversion: 0.1.3\n");
     directory
 }
@@ -72,6 +82,8 @@ impl World {
             port: 0,
             recipes: recipes.path().to_str().unwrap().to_owned(),
             allow_local_endpoints: true,
+            // Headers that tell of other clients are not local.
+            insecure_open: true,
             workers: Some(2),
             limits: limits(),
             ..Config::default()
@@ -89,10 +101,11 @@ impl World {
         headers: &[(&str, &str)],
         body: Option<String>,
     ) -> Answer {
+        let asked = method.clone();
         let client = awc::Client::builder().disable_redirects().timeout(LIMIT).finish();
         let mut request = client.request(method, format!("{}{path}", self.url));
         for (name, value) in headers {
-            request = request.insert_header((*name, *value));
+            request = request.append_header((*name, *value));
         }
         let mut response = match body {
             Some(body) => request.insert_header(("Content-Type", "application/json")).send_body(body).await,
@@ -101,10 +114,15 @@ impl World {
         .unwrap();
         let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         let (content_type, retry_after) = (header("content-type").unwrap_or_default(), header("retry-after"));
+        let challenge = header("www-authenticate");
+        let (etag, link) = (header("etag"), header("link"));
         let bytes = response.body().limit(1 << 24).await.unwrap();
         let text = || String::from_utf8_lossy(&bytes).into_owned().into();
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
-        Answer { status: response.status().as_u16(), content_type, retry_after, body }
+        let answer =
+            Answer { status: response.status().as_u16(), content_type, retry_after, challenge, etag, link, body };
+        crate::openapi::check(&asked, path, &answer);
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

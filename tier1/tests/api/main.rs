@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access;
 mod command;
 mod deploy;
 mod failures;
 mod harness;
 mod input;
+mod listing;
+mod openapi;
+mod placement;
 mod replay;
 mod reports;
 mod startup;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sinfonia_wire::{CloudletDeployment, Dns, TunnelConfig};
+use sinfonia_wire::{CloudletDeployment, DeploymentStatus, Dns, TunnelConfig};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
@@ -88,6 +88,12 @@ impl Deployment {
         self.life().state()
     }
 
+    /// Where it is in its life, as clients are told.
+    #[must_use]
+    pub fn status(&self) -> DeploymentStatus {
+        self.life().status()
+    }
+
     /// When its lease ends.
     #[must_use]
     pub fn lease_end(&self) -> OffsetDateTime {
@@ -100,7 +106,7 @@ impl Deployment {
         CloudletDeployment {
             uuid: self.plan.id.application,
             application_key: self.plan.id.key,
-            status: self.life().status(),
+            status: self.status(),
             deployment_name: Some(self.plan.name.clone()),
             created: Some(self.plan.created),
             tunnel_config: TunnelConfig {

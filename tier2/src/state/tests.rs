@@ -9,6 +9,7 @@ fn record() -> Record {
         created: OffsetDateTime::UNIX_EPOCH,
         lease_end: OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(300),
         endpoint: Some("198.51.100.7:51820".parse().unwrap()),
+        client: Some("198.51.100.7".parse().unwrap()),
     }
 }
 

@@ -32,7 +32,11 @@ pub(super) async fn patiently<T, E>(
 
 /// The port of the HTTP API.
 pub(super) fn bind(config: &Config) -> Result<Server, ServeError> {
-    Server::bind(ServerOptions { host: Some(config.host), ..ServerOptions::new("sinfonia-tier2", config.port) })
+    Server::bind(ServerOptions {
+        host: Some(config.host),
+        certificate: config.tls.open()?,
+        ..ServerOptions::new("sinfonia-tier2", config.port)
+    })
 }
 
 /// The UDP port of the tunnels, on all addresses, IPv4 only where there is no IPv6.

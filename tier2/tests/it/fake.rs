@@ -157,6 +157,10 @@ impl Store for Fake {
         }
         .boxed()
     }
+
+    fn save_draining(&self, _: bool) -> BoxFuture<'static, Result<(), StateError>> {
+        std::future::ready(Ok(())).boxed()
+    }
 }
 
 /// A clock that stands still until it is moved.

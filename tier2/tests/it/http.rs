@@ -5,11 +5,12 @@ use std::{fs, time::Duration};
 use awc::http::Method;
 use futures_util::future::join_all;
 use serde_json::Value;
+use sinfonia_credentials::TokenSource;
 use sinfonia_tier2::{Config, driver::InstallError};
 
 use crate::{
     fake::{Fake, id},
-    server::{Answer, HELLOWORLD, Home, KEY, Server, break_state, deploy_path, mend_state},
+    server::{Answer, HELLOWORLD, Home, KEY, Server, break_state, deploy_path, mend_state, request_with},
 };
 
 fn key(n: u8) -> String {
@@ -32,6 +33,33 @@ async fn simultaneous_requests_make_one_deployment() {
     let answers: Vec<Answer> = join_all((0..16).map(|_| server.post(HELLOWORLD, KEY))).await;
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body));
     assert_eq!(server.fake.world().installs, 1);
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn with_a_deploy_token_only_who_presents_it_is_served() {
+    let home = Home::new();
+    let file = home.state().with_extension("token");
+    fs::write(&file, "old\nnew\n").unwrap();
+    let deploy_token = Some(TokenSource::file("--deploy-token-file", &file).unwrap());
+    let server = Server::start(Config { deploy_token, ..home.config() }, &Fake::default()).await.unwrap();
+    let path = deploy_path(HELLOWORLD, KEY);
+    for authorization in [None, Some("Bearer other"), Some("Bearer"), Some("Basic new")] {
+        for method in [Method::POST, Method::GET, Method::DELETE] {
+            let answer = request_with(server.address, method, &path, authorization).await;
+            assert_eq!((answer.status, &answer.body["code"]), (401, &"deploy-token-missing".into()));
+        }
+    }
+    assert_eq!(server.fake.world().installs, 0);
+    for (method, token, status) in [
+        (Method::POST, "old", 200),
+        (Method::POST, "new", 200),
+        (Method::GET, "new", 200),
+        (Method::DELETE, "new", 204),
+    ] {
+        let answer = request_with(server.address, method, &path, Some(&format!("Bearer {token}"))).await;
+        assert_eq!(answer.status, status);
+    }
     server.stop().await;
 }
 
@@ -80,7 +108,7 @@ async fn deleting_ends_an_installation_under_way() {
 #[actix_web::test]
 async fn a_request_waits_only_so_long_and_says_what_for() {
     let home = Home::new();
-    let config = Config { request_wait: Duration::from_millis(50), ..home.config() };
+    let config = Config { request_wait: Duration::from_millis(500), ..home.config() };
     let server = Server::start(config, &Fake::default()).await.unwrap();
     server.fake.world().hold = true;
     let late = server.post(HELLOWORLD, KEY).await;

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../reference/compare.rs"]
+mod compare;
 mod fake;
+mod guard;
 mod http;
 mod inputs;
 mod model;

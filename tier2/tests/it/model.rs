@@ -92,7 +92,7 @@ impl Machine {
                     self.runtime.spawn(async move {
                         if registry.renew(&id(n)).is_none() {
                             // Refusals are judged by what is there afterwards.
-                            let _ = registry.create(id(n), recipe()).await;
+                            let _ = registry.create(id(n), recipe(), None).await;
                         }
                     });
                 }
@@ -196,7 +196,7 @@ impl Machine {
         let outcomes: Vec<_> = self.runtime.block_on(async {
             let mut outcomes = vec![];
             for n in 0..CLIENTS {
-                outcomes.push(match registry.create(id(n), recipe()).await {
+                outcomes.push(match registry.create(id(n), recipe(), None).await {
                     Ok(deployment) => Ok(deployment.settled().await),
                     Err(error) => Err(error),
                 });
@@ -221,6 +221,7 @@ fn start(fake: &Fake, clock: &ManualClock) -> (Runtime, Registry) {
             policy: Policy::with_lease(Duration::from_secs(LEASE)),
             pool,
             max_deployments: MAX_DEPLOYMENTS,
+            max_per_client: None,
         });
         for record in before.values() {
             let live = record.lease_end > clock.now();

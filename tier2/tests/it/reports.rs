@@ -2,13 +2,22 @@
 
 use std::{
     net::TcpListener,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, web};
+use futures_util::future::BoxFuture;
 use serde_json::Value;
-use sinfonia_tier2::Config;
+use sinfonia_credentials::BearerToken;
+use sinfonia_tier2::{
+    Config, ReportFields,
+    reports::{NotReady, ReportSource, Reporter},
+};
+use sinfonia_wire::CloudletInfo;
 use url::Url;
 
 use crate::{
@@ -16,7 +25,7 @@ use crate::{
     server::{Home, Server},
 };
 
-/// What came, as path and body.
+/// What came, as path and body; the token is a member of the body.
 type Seen = Arc<Mutex<Vec<(String, Value)>>>;
 
 fn tier1(status: u16) -> (Url, Seen, ServerHandle) {
@@ -27,7 +36,11 @@ fn tier1(status: u16) -> (Url, Seen, ServerHandle) {
     let server = HttpServer::new(move || {
         let seen = shared.clone();
         App::new().default_service(web::to(move |request: actix_web::HttpRequest, body: web::Json<Value>| {
-            seen.lock().unwrap().push((request.path().to_owned(), body.into_inner()));
+            let mut body = body.into_inner();
+            if let Some(authorization) = request.headers().get("authorization") {
+                body["authorization"] = authorization.to_str().unwrap().into();
+            }
+            seen.lock().unwrap().push((request.path().to_owned(), body));
             let answer = HttpResponse::build(status.try_into().unwrap()).finish();
             async move { answer }
         }))
@@ -57,15 +70,16 @@ async fn every_tier1_is_told_on_its_own() {
     let config = Config {
         tier1_urls: vec![absent, refusing, taking],
         tier2_url: Some("http://edge.example.org:5000/".parse().unwrap()),
-        location: Some("40.44,-79.94".parse().unwrap()),
+        report: ReportFields { locations: vec!["40.44,-79.94".parse().unwrap()], ..ReportFields::default() },
         report_interval: Duration::from_millis(50),
+        tier1_token: Some("hush".parse::<BearerToken>().unwrap().into()),
         ..home.config()
     };
     let server = Server::start(config.clone(), &Fake::default()).await.unwrap();
     let uuid = server.cloudlet.to_string();
     for (path, report) in reports(&seen, 3).await {
         assert_eq!(path, "/api/v1/cloudlets/");
-        assert_eq!(report["uuid"], uuid);
+        assert_eq!((&report["uuid"], &report["authorization"]), (&uuid.as_str().into(), &"Bearer hush".into()));
         assert_eq!(report["endpoint"], "http://edge.example.org:5000/api/v1/deploy");
         assert_eq!(report["locations"], serde_json::json!([[40.44, -79.94]]));
         let memory = report["resources"]["mem_ratio"].as_f64().unwrap();
@@ -92,5 +106,47 @@ async fn without_a_url_of_its_own_it_does_not_report() {
     server.request(awc::http::Method::GET, "/readyz").await;
     server.stop().await;
     assert!(seen.lock().unwrap().is_empty());
+    stop.stop(false).await;
+}
+
+/// A cloudlet that is ready when it is told to be.
+#[derive(Default)]
+struct Scripted {
+    ready: AtomicBool,
+    asked: AtomicUsize,
+}
+
+impl ReportSource for Scripted {
+    fn report(&self) -> BoxFuture<'_, Result<CloudletInfo, NotReady>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let info = CloudletInfo::new("http://edge.example.org/api/v1/deploy".parse().unwrap());
+        let ready = self.ready.load(Ordering::SeqCst);
+        Box::pin(std::future::ready(if ready {
+            Ok(info)
+        } else {
+            Err(NotReady::Unfit("the resolver is away".to_owned()))
+        }))
+    }
+}
+
+#[actix_web::test]
+async fn nothing_is_reported_until_the_cloudlet_is_ready_and_then_at_once_if_told() {
+    let (url, seen, stop) = tier1(204);
+    let source = Arc::new(Scripted::default());
+    let reporter = Reporter::new(source.clone(), Duration::from_secs(3600), None);
+    let reporting = actix_rt::spawn(reporter.clone().report(url));
+    let asked = async |times| {
+        while source.asked.load(Ordering::SeqCst) < times {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    asked(1).await;
+    reporter.tell_now();
+    asked(2).await;
+    assert!(seen.lock().unwrap().is_empty());
+    source.ready.store(true, Ordering::SeqCst);
+    reporter.tell_now();
+    assert_eq!(reports(&seen, 1).await.len(), 1);
+    reporting.abort();
     stop.stop(false).await;
 }

@@ -106,8 +106,21 @@ impl Server {
 }
 
 pub(crate) async fn request(address: SocketAddr, method: Method, path: &str) -> Answer {
+    request_with(address, method, path, None).await
+}
+
+pub(crate) async fn request_with(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    authorization: Option<&str>,
+) -> Answer {
     let client = Client::builder().timeout(Duration::from_secs(30)).finish();
-    let mut answer = client.request(method, format!("http://{address}{path}")).send().await.unwrap();
+    let mut request = client.request(method, format!("http://{address}{path}"));
+    if let Some(authorization) = authorization {
+        request = request.insert_header(("Authorization", authorization));
+    }
+    let mut answer = request.send().await.unwrap();
     let header = |name| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let (content_type, retry_after) = (header("content-type").unwrap_or_default(), header("retry-after"));
     let body = answer.body().await.unwrap();

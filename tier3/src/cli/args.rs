@@ -1,11 +1,13 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, ValueEnum};
+use sinfonia_credentials::{BearerToken, TokenSource};
 use sinfonia_tier3::{HANDSHAKE_LIMIT, MAX_RESULTS};
 use sinfonia_wire::{ApplicationId, Location};
 use url::Url;
@@ -53,6 +55,10 @@ pub(crate) struct Args {
     #[arg(long, env = "SINFONIA_RELEASE", value_parser = FalseyValueParser::new())]
     release: bool,
 
+    /// Certificates of further authorities (PEM) that an https server may be certified by, beside the public ones
+    #[arg(long, env = "SINFONIA_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+
     /// How long to wait for the tunnel
     #[arg(long, env = "SINFONIA_HANDSHAKE_TIMEOUT", value_name = "SECONDS",
           default_value_t = HANDSHAKE_LIMIT.as_secs_f64())]
@@ -61,6 +67,11 @@ pub(crate) struct Args {
     /// Where this client is, in degrees; by default tier1 guesses from its address
     #[arg(long, env = "SINFONIA_LOCATION", value_name = "LAT,LON", allow_hyphen_values = true)]
     location: Option<Location>,
+
+    /// File with the token that the tier at <tier1-url> asks for; also as SINFONIA_TOKEN. It is not sent to a tier2 that
+    /// --zeroconf finds
+    #[arg(long, env = "SINFONIA_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
 
     /// URL of a tier1, or of a tier2
     #[arg(value_name = "tier1-url", required = true)]
@@ -102,8 +113,11 @@ pub(crate) struct Invocation {
     pub(crate) debug: bool,
     pub(crate) results: u8,
     pub(crate) release: bool,
+    pub(crate) tls_ca: Option<PathBuf>,
     pub(crate) handshake_limit: Duration,
     pub(crate) location: Option<Location>,
+    pub(crate) token: Option<BearerToken>,
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 impl Args {
@@ -140,6 +154,8 @@ impl Args {
         if !(self.handshake_timeout > 0.0 && self.handshake_timeout <= LONGEST_WAIT) {
             return Err(invalid(format!("--handshake-timeout must be above 0 and at most {LONGEST_WAIT} seconds")));
         }
+        let token = TokenSource::find("--token-file", self.token_file.as_deref(), "SINFONIA_TOKEN")
+            .map_err(|error| invalid(error.to_string()))?;
         Ok(Invocation {
             url,
             zeroconf: self.zeroconf,
@@ -149,8 +165,11 @@ impl Args {
             debug: self.debug,
             results: self.results,
             release: self.release,
+            tls_ca: self.tls_ca,
             handshake_limit: Duration::from_secs_f64(self.handshake_timeout),
             location: self.location,
+            token: token.and_then(|token| token.token()),
+            token_file: self.token_file,
         })
     }
 }

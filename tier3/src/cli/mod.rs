@@ -39,6 +39,9 @@ impl From<Error> for Early {
 
 /// Does what the command line asks; the exit status.
 pub(crate) async fn run(invocation: Invocation) -> anyhow::Result<u8> {
+    if let Some(path) = &invocation.token_file {
+        sinfonia_credentials::warn_if_exposed(path);
+    }
     let mut signals = Signals::catch().context("cannot take charge of signals")?;
     let result = match &invocation.task {
         Task::Run(words) => application(&invocation, words, &mut signals).await,
@@ -166,10 +169,14 @@ async fn export(
 
 async fn client(invocation: &Invocation, signals: &mut Signals) -> Result<Tier3, Early> {
     let url = server(invocation, signals).await?;
+    // Anybody on the network may announce a cloudlet.
+    let token = invocation.token.clone().filter(|_| invocation.url.as_ref() == Some(&url));
     Ok(Tier3::builder(url, invocation.application)
         .location(invocation.location)
+        .token(token)
         .results(invocation.results)
         .release(invocation.release)
+        .tls_ca(invocation.tls_ca.clone())
         .handshake_limit(invocation.handshake_limit)
         .build()?)
 }

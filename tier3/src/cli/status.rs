@@ -39,10 +39,10 @@ Exit status: that of the application, 128+N if signal N ended it, and
 
 pub(crate) fn of_error(error: &Error) -> u8 {
     match error {
-        Error::Url(_) => 2,
+        Error::Url(_) | Error::Tls(_) => 2,
         Error::Unreachable { .. } => UNREACHABLE,
         Error::NoCloudlet { .. } => NO_CLOUDLET,
-        Error::UnknownApplication { .. } | Error::Deploy { .. } => DEPLOY,
+        Error::UnknownApplication { .. } | Error::NotAllowed { .. } | Error::Deploy { .. } => DEPLOY,
         Error::Namespace(NamespaceError::Forbidden { .. }) => NAMESPACE,
         Error::Namespace(NamespaceError::CommandNotFound { .. }) => NOT_FOUND,
         Error::Namespace(NamespaceError::CommandNotExecutable { .. }) => NOT_EXECUTABLE,
@@ -85,7 +85,7 @@ mod tests {
         let errors = [
             (Error::Unreachable { server: server(), reason: reason() }, 68),
             (Error::NoCloudlet { server: server(), application, reason: reason() }, 69),
-            (Error::Deploy { server: server(), application, reason: reason() }, 70),
+            (Error::Deploy { server: server(), application, reason: reason(), passing: false }, 70),
             (Error::UnknownApplication { server: server(), application, reason: reason() }, 70),
             (Error::Tunnel(sinfonia_tier3::TunnelErrors(Vec::new())), 71),
             (Error::Namespace(NamespaceError::Forbidden { what: reason(), reason: reason(), advice: "" }), 77),

@@ -6,3 +6,4 @@ mod application;
 mod errors;
 mod library;
 mod support;
+mod tokens;

@@ -1,6 +1,9 @@
 //! A running tunnel: one UDP socket, any number of TUN interfaces, one thread that moves packets between them.
 
+mod outbox;
 mod shared;
+mod sink;
+mod udp;
 mod worker;
 
 use std::io;

@@ -2,21 +2,20 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use socket2::{Domain, Protocol, Socket, Type};
 
+use super::outbox::Outbox;
+use super::sink::{Inbox, Sink};
+use super::udp::Udp;
 use super::{Binding, DeviceError};
-use crate::engine::{Engine, LinkId, Output};
+use crate::engine::{Engine, LinkId};
 use crate::{PrivateKey, Tun};
-
-/// Asked for as socket buffer sizes, bytes; the kernel grants what it allows. The default costs 5 % of throughput.
-const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Epoll's names for what is not a link.
 pub(super) const UDP: u64 = u64::MAX;
@@ -28,15 +27,34 @@ pub(super) struct Link {
 }
 
 pub(super) struct State {
-    pub(super) engine: Engine,
-    pub(super) links: HashMap<LinkId, Link>,
+    engine: Engine,
+    links: HashMap<LinkId, Link>,
     next_link: u32,
+    outbox: Outbox,
+    inbox: Inbox,
+}
+
+impl State {
+    fn new(private_key: PrivateKey) -> Self {
+        Self {
+            engine: Engine::new(private_key),
+            links: HashMap::new(),
+            next_link: 0,
+            outbox: Outbox::new(),
+            inbox: Inbox::new(),
+        }
+    }
+
+    /// The engine, the links, and where the engine's results go.
+    pub(super) fn parts<'a>(&'a mut self, udp: &'a Udp) -> (&'a mut Engine, &'a HashMap<LinkId, Link>, Sink<'a>) {
+        let Self { engine, links, outbox, inbox, .. } = self;
+        (engine, links, Sink { udp, outbox, inbox, links })
+    }
 }
 
 pub(super) struct Shared {
     state: Mutex<State>,
-    pub(super) udp: UdpSocket,
-    local: SocketAddr,
+    pub(super) udp: Udp,
     pub(super) epoll: Epoll,
     wake: EventFd,
     stopping: AtomicBool,
@@ -51,14 +69,12 @@ impl Shared {
             Binding::Server(address) => address,
         };
         let failed = |source| DeviceError::Socket { address, source };
-        let udp = open_udp(address).map_err(failed)?;
-        let local = udp.local_addr().map_err(failed)?;
+        let udp = Udp::bind(address).map_err(failed)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(io::Error::from)?;
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?;
         let shared = Self {
-            state: Mutex::new(State { engine: Engine::new(private_key), links: HashMap::new(), next_link: 0 }),
+            state: Mutex::new(State::new(private_key)),
             udp,
-            local,
             epoll,
             wake,
             stopping: AtomicBool::new(false),
@@ -70,7 +86,7 @@ impl Shared {
     }
 
     pub(super) fn local_port(&self) -> u16 {
-        self.local.port()
+        self.udp.local_port()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -78,14 +94,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets the engine act, and sends what comes of it.
     pub(super) fn with_engine<T>(&self, act: impl FnOnce(&mut Engine, &mut Sink<'_>) -> T) -> T {
         let mut state = self.lock();
-        let State { engine, links, .. } = &mut *state;
-        act(engine, &mut self.sink(links))
+        let (engine, _, mut output) = state.parts(&self.udp);
+        let result = act(engine, &mut output);
+        output.flush();
+        result
     }
 
-    pub(super) fn sink<'a>(&'a self, links: &'a HashMap<LinkId, Link>) -> Sink<'a> {
-        Sink { udp: &self.udp, mapped: self.local.is_ipv6(), links }
+    /// Sends and delivers what waits.
+    pub(super) fn flush(&self) {
+        self.with_engine(|_, _| ());
     }
 
     pub(super) fn add_link(&self, tun: Tun, mtu: u32) -> io::Result<LinkId> {
@@ -124,54 +144,6 @@ impl Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Shared").field("local", &self.local).finish_non_exhaustive()
+        formatter.debug_struct("Shared").field("port", &self.udp.local_port()).finish_non_exhaustive()
     }
-}
-
-/// Sends results straight to the descriptors. What the kernel does not take at once is lost, as on any network.
-pub(super) struct Sink<'a> {
-    udp: &'a UdpSocket,
-    mapped: bool,
-    links: &'a HashMap<LinkId, Link>,
-}
-
-impl Output for Sink<'_> {
-    fn datagram(&mut self, to: SocketAddr, bytes: &[u8]) {
-        let to = match to {
-            SocketAddr::V4(v4) if self.mapped => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
-            other => other,
-        };
-        if let Err(error) = self.udp.send_to(bytes, to) {
-            tracing::debug!(%to, %error, "datagram not sent");
-        }
-    }
-
-    fn packet(&mut self, link: LinkId, bytes: &[u8]) {
-        let Some(link) = self.links.get(&link) else {
-            return;
-        };
-        if let Err(error) = link.tun.write(bytes) {
-            tracing::debug!(%error, "packet not delivered");
-        }
-    }
-}
-
-/// Endpoints are compared and shown as IPv4 where they are, also on a socket for both families.
-pub(super) fn unmapped(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_nonblocking(true)?;
-    for result in [socket.set_recv_buffer_size(SOCKET_BUFFER), socket.set_send_buffer_size(SOCKET_BUFFER)] {
-        if let Err(error) = result {
-            tracing::debug!(%error, "socket buffer stays at its default");
-        }
-    }
-    socket.bind(&address.into())?;
-    Ok(socket.into())
 }

@@ -6,18 +6,24 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollTimeout};
 
-use super::shared::{Shared, State, UDP, unmapped};
+use super::shared::{Link, Shared, UDP};
+use super::udp::control_space;
 use crate::engine::{LinkId, OVERHEAD, TICK};
+use crate::packet::{Frame, HEADER, LARGEST};
 
 /// Reads of one descriptor per turn: enough to amortise the wake-up, few enough that none starves another.
 const READS_PER_TURN: usize = 8;
 
-/// The largest IP packet or UDP datagram, bytes.
-const LARGEST: usize = u16::MAX as usize;
+/// What the thread reads into. The kernel gives it pages only as they are written to.
+struct Buffers {
+    /// A packet with its header and padding, or datagrams.
+    frame: Vec<u8>,
+    control: Vec<u8>,
+}
 
 pub(super) fn run(shared: &Shared) {
     let mut events = [EpollEvent::empty(); 64];
-    let mut buffer = vec![0; LARGEST + OVERHEAD];
+    let mut buffers = Buffers { frame: vec![0; HEADER + LARGEST + OVERHEAD], control: control_space() };
     let mut next_tick = Instant::now();
     while !shared.stopping() {
         let now = Instant::now();
@@ -37,10 +43,10 @@ pub(super) fn run(shared: &Shared) {
         };
         for event in &events[..ready] {
             match event.data() {
-                UDP => from_network(shared, &mut buffer),
+                UDP => from_network(shared, &mut buffers),
                 token => {
                     if let Ok(id) = u32::try_from(token) {
-                        from_link(shared, LinkId(id), &mut buffer);
+                        from_link(shared, LinkId(id), &mut buffers.frame);
                     }
                 }
             }
@@ -48,43 +54,52 @@ pub(super) fn run(shared: &Shared) {
     }
 }
 
-fn from_network(shared: &Shared, buffer: &mut [u8]) {
-    let mut state = shared.lock();
-    let State { engine, links, .. } = &mut *state;
-    let mut output = shared.sink(links);
+fn from_network(shared: &Shared, buffers: &mut Buffers) {
     let mut shaken = false;
     for _ in 0..READS_PER_TURN {
-        match shared.udp.recv_from(buffer) {
-            Ok((length, from)) => shaken |= engine.inbound(&buffer[..length], unmapped(from), &mut output),
+        let received = match shared.udp.receive(&mut buffers.frame, &mut buffers.control) {
+            Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
                 tracing::debug!(%error, "UDP socket");
                 break;
             }
+        };
+        let now = Instant::now();
+        let mut state = shared.lock();
+        let (engine, _, mut output) = state.parts(&shared.udp);
+        for datagram in buffers.frame[..received.length].chunks(received.stride.max(1)) {
+            shaken |= engine.inbound(datagram, received.from, now, &mut output);
         }
     }
+    shared.flush();
     if shaken {
         shared.handshakes.notify_waiters();
     }
 }
 
 fn from_link(shared: &Shared, id: LinkId, buffer: &mut [u8]) {
-    let mut state = shared.lock();
-    let State { engine, links, .. } = &mut *state;
-    let Some(link) = links.get(&id) else {
-        return;
-    };
-    let mut output = shared.sink(links);
     for _ in 0..READS_PER_TURN {
-        match link.tun.read(&mut buffer[..LARGEST]) {
-            Ok(length) => engine.outbound(id, buffer, length, link.mtu, &mut output),
+        let mut state = shared.lock();
+        let (engine, links, mut output) = state.parts(&shared.udp);
+        let Some(Link { tun, mtu }) = links.get(&id) else {
+            break;
+        };
+        match tun.read(&mut buffer[..HEADER + LARGEST]) {
+            Ok(length) if tun.has_virtio_headers() => {
+                if let Some(frame) = Frame::with_header(buffer, length) {
+                    engine.outbound(id, frame, *mtu, &mut output);
+                }
+            }
+            Ok(length) => engine.outbound(id, Frame::bare(buffer, length), *mtu, &mut output),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
                 // Its network namespace is gone; the owner of the link will notice by itself.
                 tracing::debug!(%error, "interface closed");
-                let _ = shared.epoll.delete(&link.tun);
+                let _ = shared.epoll.delete(tun);
                 break;
             }
         }
     }
+    shared.flush();
 }

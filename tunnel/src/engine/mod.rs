@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use boringtun::noise::handshake::parse_handshake_anon;
 use boringtun::noise::rate_limiter::RateLimiter;
-use boringtun::noise::{Packet, Tunn, TunnResult};
+use boringtun::noise::{Packet, TunnResult};
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 use sinfonia_wire::PublicKey;
 
 use crate::PrivateKey;
+use crate::packet::Frame;
 use peer::PeerState;
 pub use peer::{Peer, PeerStats};
 
@@ -38,13 +39,29 @@ pub(crate) const OVERHEAD: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub(crate) u32);
 
+/// The longest message of a handshake, bytes: boringtun asks for that much room whatever it writes.
+const HANDSHAKE: usize = 148;
+
 /// Where an engine's results go.
 pub(crate) trait Output {
-    /// Sends a datagram to a peer.
-    fn datagram(&mut self, to: SocketAddr, bytes: &[u8]);
+    /// Room to write a datagram of up to this many bytes to.
+    fn room(&mut self, length: usize) -> &mut [u8];
+    /// Sends the first `length` bytes of the room that was given last.
+    fn commit(&mut self, to: SocketAddr, length: usize);
     /// Delivers a decrypted packet to an interface.
     fn packet(&mut self, link: LinkId, bytes: &[u8]);
+
+    /// Sends a datagram.
+    fn datagram(&mut self, to: SocketAddr, bytes: &[u8]) {
+        if let Some(room) = self.room(bytes.len()).get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.commit(to, bytes.len());
+        }
+    }
 }
+
+/// What a session of ours is called in the messages to us.
+type SessionIndex = u32;
 
 /// Per link, whose allowed IPs an address is among: the longest prefix wins.
 type Routes = HashMap<LinkId, JointPrefixMap<IpNet, u32>>;
@@ -127,44 +144,45 @@ impl Engine {
         peer.send(result, output)
     }
 
-    /// Encrypts the packet in `buffer[..length]` that came from `link`. What follows it in the buffer is
-    /// overwritten by padding. Packets for nobody's allowed IPs are dropped.
-    pub(crate) fn outbound(
-        &mut self,
-        link: LinkId,
-        buffer: &mut [u8],
-        length: usize,
-        mtu: usize,
-        output: &mut impl Output,
-    ) {
-        let Some(destination) = Tunn::dst_address(&buffer[..length]) else {
+    /// Encrypts what came from `link`, padded up to its MTU. Packets for nobody's allowed IPs are dropped.
+    pub(crate) fn outbound(&mut self, link: LinkId, frame: Frame<'_>, mtu: usize, output: &mut impl Output) {
+        let Some(destination) = frame.destination() else {
             return;
         };
         let Some(peer) = owner(&self.routes, link, destination).and_then(|index| self.peers.get_mut(&index)) else {
             tracing::trace!(%destination, "no peer is allowed this destination");
             return;
         };
-        let padded = length.next_multiple_of(PADDING).min(mtu.max(length)).min(buffer.len());
-        buffer[length..padded].fill(0);
-        let result = peer.tunnel.encapsulate(&buffer[..padded], &mut self.scratch);
-        peer.send(result, output);
+        match frame {
+            Frame::Packet { buffer, length } => peer.encrypt(pad(buffer, length, mtu), output),
+            Frame::Super(mut segments) => {
+                while let Some(length) = segments.write_next(&mut self.scratch) {
+                    peer.encrypt(pad(&mut self.scratch, length, mtu), output);
+                }
+            }
+        }
     }
 
-    /// Handles a datagram from the network. True when it completed a handshake.
-    pub(crate) fn inbound(&mut self, datagram: &[u8], from: SocketAddr, output: &mut impl Output) -> bool {
-        let Some(index) = self.addressee(datagram, from, output) else {
+    /// Handles a datagram that came from the network just now. True when it completed a handshake.
+    pub(crate) fn inbound(
+        &mut self,
+        datagram: &[u8],
+        from: SocketAddr,
+        now: Instant,
+        output: &mut impl Output,
+    ) -> bool {
+        let Some((index, session)) = self.addressee(datagram, from, output) else {
             return false;
         };
         let Some(peer) = self.peers.get_mut(&index) else {
             return false;
         };
-        let before = peer.last_handshake;
         let mut result = peer.tunnel.decapsulate(Some(from.ip()), datagram, &mut self.scratch);
         if let TunnResult::Err(error) = result {
             tracing::debug!(peer = %peer.public_key, ?error, "datagram refused");
             return false;
         }
-        peer.received(from, datagram.len());
+        peer.received(from, datagram.len(), now);
         loop {
             match result {
                 TunnResult::WriteToNetwork(_) => {
@@ -183,8 +201,7 @@ impl Engine {
                 TunnResult::Done | TunnResult::Err(_) => break,
             }
         }
-        peer.note_handshake();
-        before != peer.last_handshake
+        peer.note_session(session)
     }
 
     /// Runs the timers: retransmissions, rekeys, keepalives.
@@ -205,17 +222,24 @@ impl Engine {
         }
     }
 
-    /// Which peer a datagram is for; answers it here when the sender must prove its address first.
-    fn addressee(&self, datagram: &[u8], from: SocketAddr, output: &mut impl Output) -> Option<u32> {
+    /// Which peer a datagram is for, and in which session if it has data; answers it here when the sender must prove
+    /// its address first.
+    fn addressee(
+        &self,
+        datagram: &[u8],
+        from: SocketAddr,
+        output: &mut impl Output,
+    ) -> Option<(u32, Option<SessionIndex>)> {
         let mut cookie = [0; 64];
         match self.rate_limiter.verify_packet(Some(from.ip()), datagram, &mut cookie) {
             Ok(Packet::HandshakeInit(init)) => {
                 let half = parse_handshake_anon(&self.private_key.secret(), &self.public_key, &init).ok()?;
-                self.by_key.get(&PublicKey::from(half.peer_static_public)).copied()
+                let index = self.by_key.get(&PublicKey::from(half.peer_static_public))?;
+                Some((*index, None))
             }
-            Ok(Packet::HandshakeResponse(response)) => Some(response.receiver_idx >> 8),
-            Ok(Packet::PacketCookieReply(reply)) => Some(reply.receiver_idx >> 8),
-            Ok(Packet::PacketData(data)) => Some(data.receiver_idx >> 8),
+            Ok(Packet::HandshakeResponse(response)) => Some((response.receiver_idx >> 8, None)),
+            Ok(Packet::PacketCookieReply(reply)) => Some((reply.receiver_idx >> 8, None)),
+            Ok(Packet::PacketData(data)) => Some((data.receiver_idx >> 8, Some(data.receiver_idx))),
             Err(TunnResult::WriteToNetwork(reply)) => {
                 output.datagram(from, reply);
                 None
@@ -234,6 +258,13 @@ impl Engine {
             }
         }
     }
+}
+
+/// The packet in `buffer[..length]` with its padding, for which what follows it is overwritten.
+fn pad(buffer: &mut [u8], length: usize, mtu: usize) -> &[u8] {
+    let padded = length.next_multiple_of(PADDING).min(mtu.max(length)).min(buffer.len());
+    buffer[length..padded].fill(0);
+    &buffer[..padded]
 }
 
 fn owner(routes: &Routes, link: LinkId, address: IpAddr) -> Option<u32> {

@@ -9,7 +9,7 @@ use boringtun::noise::{Tunn, TunnResult};
 use ipnet::IpNet;
 use sinfonia_wire::PublicKey;
 
-use super::{LinkId, Output, ago};
+use super::{HANDSHAKE, LinkId, OVERHEAD, Output, SessionIndex, ago};
 use crate::PrivateKey;
 
 /// A peer to talk to.
@@ -32,7 +32,7 @@ pub struct Peer {
 pub struct PeerStats {
     /// When the newest session began.
     pub last_handshake: Option<Instant>,
-    /// When the last authentic datagram came, keepalives and handshakes included.
+    /// When the last authentic datagram came, keepalives and handshakes included; the kernel does not tell.
     pub last_received: Option<Instant>,
     /// Bytes of authentic datagrams received, as WireGuard counts them.
     pub received_bytes: u64,
@@ -48,7 +48,9 @@ pub(super) struct PeerState {
     pub(super) tunnel: Tunn,
     pub(super) endpoint: Option<SocketAddr>,
     pub(super) keepalive: bool,
-    pub(super) last_handshake: Option<Instant>,
+    last_handshake: Option<Instant>,
+    /// That of the last datagram, none if it had no data.
+    last_session: Option<SessionIndex>,
     last_received: Option<Instant>,
     received_bytes: u64,
     sent_bytes: u64,
@@ -65,9 +67,27 @@ impl PeerState {
             endpoint: peer.endpoint,
             keepalive: peer.keepalive.is_some(),
             last_handshake: None,
+            last_session: None,
             last_received: None,
             received_bytes: 0,
             sent_bytes: 0,
+        }
+    }
+
+    /// Encrypts a padded packet, or keeps it and asks for a session.
+    pub(super) fn encrypt(&mut self, packet: &[u8], output: &mut impl Output) {
+        let needed = (packet.len() + OVERHEAD).max(HANDSHAKE);
+        let room = output.room(needed);
+        if room.len() < needed {
+            return;
+        }
+        let TunnResult::WriteToNetwork(datagram) = self.tunnel.encapsulate(packet, room) else {
+            return;
+        };
+        let length = datagram.len();
+        if let Some(endpoint) = self.endpoint {
+            self.sent_bytes += length as u64;
+            output.commit(endpoint, length);
         }
     }
 
@@ -82,20 +102,28 @@ impl PeerState {
     }
 
     /// Notes an authentic datagram: a peer is wherever its last one came from.
-    pub(super) fn received(&mut self, from: SocketAddr, length: usize) {
+    pub(super) fn received(&mut self, from: SocketAddr, length: usize, now: Instant) {
         self.endpoint = Some(from);
         self.received_bytes += length as u64;
-        self.last_received = Some(Instant::now());
+        self.last_received = Some(now);
     }
 
-    pub(super) fn note_handshake(&mut self) {
+    /// Notes what an authentic datagram was: data in this session, or else of a handshake. True if there is a newer
+    /// session now. One begins with a response to us, or with the first data after our response.
+    pub(super) fn note_session(&mut self, session: Option<SessionIndex>) -> bool {
+        if session.is_some() && session == self.last_session {
+            return false;
+        }
+        self.last_session = session;
         let Some(since) = self.tunnel.time_since_last_handshake().and_then(ago) else {
-            return;
+            return false;
         };
         // The same session gives the same instant but for the clock's grain.
-        if self.last_handshake.is_none_or(|known| since > known + Duration::from_secs(1)) {
+        let newer = self.last_handshake.is_none_or(|known| since > known + Duration::from_secs(1));
+        if newer {
             self.last_handshake = Some(since);
         }
+        newer
     }
 
     pub(super) fn stats(&self) -> PeerStats {

@@ -6,11 +6,16 @@ use super::*;
 struct Collected {
     datagrams: Vec<(SocketAddr, Vec<u8>)>,
     packets: Vec<(LinkId, Vec<u8>)>,
+    room: Vec<u8>,
 }
 
 impl Output for Collected {
-    fn datagram(&mut self, to: SocketAddr, bytes: &[u8]) {
-        self.datagrams.push((to, bytes.to_vec()));
+    fn room(&mut self, length: usize) -> &mut [u8] {
+        self.room.resize(length, 0);
+        &mut self.room
+    }
+    fn commit(&mut self, to: SocketAddr, length: usize) {
+        self.datagrams.push((to, self.room[..length].to_vec()));
     }
     fn packet(&mut self, link: LinkId, bytes: &[u8]) {
         self.packets.push((link, bytes.to_vec()));
@@ -49,7 +54,7 @@ impl Side {
     fn send(&mut self, link: u32, packet: &[u8]) {
         let mut buffer = packet.to_vec();
         buffer.resize(2048, 0xff);
-        self.engine.outbound(LinkId(link), &mut buffer, packet.len(), 1420, &mut self.out);
+        self.engine.outbound(LinkId(link), Frame::bare(&mut buffer, packet.len()), 1420, &mut self.out);
     }
 
     fn received(&mut self) -> Vec<(LinkId, Vec<u8>)> {
@@ -63,10 +68,10 @@ fn exchange(a: &mut Side, b: &mut Side) {
         for (from, to) in [(&mut *a, &mut *b)] {
             for (address, bytes) in std::mem::take(&mut from.out.datagrams) {
                 assert_eq!(address, to.address);
-                to.engine.inbound(&bytes, from.address, &mut to.out);
+                to.engine.inbound(&bytes, from.address, Instant::now(), &mut to.out);
             }
             for (_, bytes) in std::mem::take(&mut to.out.datagrams) {
-                from.engine.inbound(&bytes, to.address, &mut from.out);
+                from.engine.inbound(&bytes, to.address, Instant::now(), &mut from.out);
             }
         }
     }
@@ -182,7 +187,7 @@ fn an_unknown_peer_gets_no_answer() {
     client.add(server.key, 0, "0.0.0.0/0", Some(server.address));
     client.engine.initiate(&server.key, &mut client.out);
     let (_, datagram) = client.out.datagrams.pop().unwrap();
-    assert!(!server.engine.inbound(&datagram, client.address, &mut server.out));
+    assert!(!server.engine.inbound(&datagram, client.address, Instant::now(), &mut server.out));
     assert!(server.out.datagrams.is_empty());
 }
 
@@ -248,16 +253,21 @@ fn garbage_is_ignored() {
     client.engine.initiate(&server.key, &mut client.out);
     let (_, good) = client.out.datagrams.pop().unwrap();
     for length in 0..good.len() {
-        server.engine.inbound(&good[..length], client.address, &mut server.out);
+        server.engine.inbound(&good[..length], client.address, Instant::now(), &mut server.out);
     }
     // All but the last field, which counts only under load (WireGuard paper, 5.4.4).
     for position in 0..good.len() - 16 {
         let mut broken = good.clone();
         broken[position] ^= 1;
-        server.engine.inbound(&broken, client.address, &mut server.out);
+        server.engine.inbound(&broken, client.address, Instant::now(), &mut server.out);
     }
     for kind in 0..=5 {
-        server.engine.inbound(&[kind, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0], client.address, &mut server.out);
+        server.engine.inbound(
+            &[kind, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0],
+            client.address,
+            Instant::now(),
+            &mut server.out,
+        );
     }
     server.send(7, &[]);
     server.send(7, &[0x45]);

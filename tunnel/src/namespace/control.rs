@@ -1,5 +1,6 @@
 //! The owner's end of the socket to a helper: requests and their answers, and news of the command.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::process::Stdio as ProcessStdio;
@@ -42,6 +43,12 @@ pub(super) fn start_helper(options: &NamespaceOptions) -> Result<(Control, Child
         None => Command::new("/proc/self/exe"),
     };
     command.arg0(helper::NAME).kill_on_drop(true);
+    for (name, _) in std::env::vars_os() {
+        // What its owner identifies itself with is not the application's.
+        if is_token(&name) {
+            command.env_remove(name);
+        }
+    }
     let output = match options.stdio {
         Stdio::Inherit => None,
         Stdio::Capture => {
@@ -59,6 +66,11 @@ pub(super) fn start_helper(options: &NamespaceOptions) -> Result<(Control, Child
     let child = command.spawn().map_err(failed)?;
     let control = Control::new(ours).map_err(failed)?;
     Ok((control, child, output))
+}
+
+/// Whether an environment variable is one of Sinfonia's that hold tokens.
+fn is_token(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with("SINFONIA_") && name.ends_with("TOKEN"))
 }
 
 /// Puts the helper's end where it looks for it, open across exec.

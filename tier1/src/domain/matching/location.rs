@@ -1,4 +1,4 @@
-use super::{Client, Matcher, Verdict};
+use super::{Client, Inquiry, Matcher, Near, Verdict};
 use crate::domain::{Cloudlet, Snapshot};
 use std::collections::HashSet;
 
@@ -7,18 +7,22 @@ use std::collections::HashSet;
 pub(super) struct Location;
 
 impl Matcher for Location {
-    fn judge(&self, cloudlet: &Cloudlet, client: &Client) -> Verdict {
-        if client.location.is_some() && !cloudlet.locations.is_empty() { Verdict::Yield } else { Verdict::Leave }
+    fn judge(&self, cloudlet: &Cloudlet, inquiry: &Inquiry<'_>) -> Verdict {
+        let is_placed = inquiry.client.location.is_some() && !cloudlet.locations.is_empty();
+        if is_placed { Verdict::Yield } else { Verdict::Leave }
     }
 
     /// Those at the same place in an order that differs from client to client.
-    fn ranked<'a>(&'a self, snapshot: &'a Snapshot, client: &'a Client) -> Box<dyn Iterator<Item = u32> + 'a> {
+    fn ranked<'a>(&'a self, snapshot: &'a Snapshot, client: &'a Client) -> Box<dyn Iterator<Item = (u32, Near)> + 'a> {
         let Some(from) = client.location else {
             return Box::new(std::iter::empty());
         };
         let mut seen = HashSet::new();
-        let nearest = snapshot.sites().nearest(from).flat_map(|(_, site)| super::rotated(&site.members, client.seed));
+        let nearest = snapshot
+            .nearest(from)
+            .flat_map(|(metres, members)| members.rotated(client.seed).map(move |index| (index, Near::Metres(metres))));
         // Only cloudlets with several locations come up again.
-        Box::new(nearest.filter(move |index| snapshot.at(*index).locations.len() < 2 || seen.insert(*index)))
+        let is_single = |index| snapshot.at(index).is_none_or(|cloudlet| cloudlet.locations.len() < 2);
+        Box::new(nearest.filter(move |(index, _)| is_single(*index) || seen.insert(*index)))
     }
 }

@@ -1,4 +1,4 @@
-use super::{Client, Matcher, Verdict};
+use super::{Client, Inquiry, Matcher, Near, Objection, Verdict};
 use crate::domain::{Cloudlet, Snapshot};
 use sinfonia_wire::Network as Net;
 use std::collections::HashSet;
@@ -8,23 +8,25 @@ use std::collections::HashSet;
 pub(super) struct Network;
 
 impl Matcher for Network {
-    fn judge(&self, cloudlet: &Cloudlet, client: &Client) -> Verdict {
-        let holds = |networks: &[Net]| networks.iter().any(|network| network.contains(client.address));
+    fn judge(&self, cloudlet: &Cloudlet, inquiry: &Inquiry<'_>) -> Verdict {
+        let holds = |networks: &[Net]| networks.iter().any(|network| network.contains(inquiry.client.address));
         if holds(&cloudlet.rejected_clients) {
-            Verdict::Drop
+            Verdict::Drop(Objection::Rejected)
         } else if holds(&cloudlet.local_networks) {
             Verdict::Yield
         } else if !cloudlet.accepted_clients.is_empty() && !holds(&cloudlet.accepted_clients) {
-            Verdict::Drop
+            Verdict::Drop(Objection::NotAccepted)
         } else {
             Verdict::Leave
         }
     }
 
     /// The smaller the network, the closer the cloudlet; equals in an order that differs from client to client.
-    fn ranked<'a>(&'a self, snapshot: &'a Snapshot, client: &'a Client) -> Box<dyn Iterator<Item = u32> + 'a> {
+    fn ranked<'a>(&'a self, snapshot: &'a Snapshot, client: &'a Client) -> Box<dyn Iterator<Item = (u32, Near)> + 'a> {
         let mut seen = HashSet::new();
-        let locals = snapshot.locals().holding(client.address).flat_map(|members| super::rotated(members, client.seed));
-        Box::new(locals.filter(move |index| seen.insert(*index)))
+        let locals = snapshot.locals(client.address).flat_map(|(length, members)| {
+            members.rotated(client.seed).map(move |index| (index, Near::Network(length)))
+        });
+        Box::new(locals.filter(move |(index, _)| seen.insert(*index)))
     }
 }

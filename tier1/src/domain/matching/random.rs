@@ -1,4 +1,4 @@
-use super::{Client, Matcher, Verdict};
+use super::{Client, Inquiry, Matcher, Near, Verdict};
 use crate::domain::{Cloudlet, Snapshot};
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use std::collections::HashMap;
@@ -8,13 +8,12 @@ use std::collections::HashMap;
 pub(super) struct Random;
 
 impl Matcher for Random {
-    fn judge(&self, _: &Cloudlet, _: &Client) -> Verdict {
+    fn judge(&self, _: &Cloudlet, _: &Inquiry<'_>) -> Verdict {
         Verdict::Yield
     }
 
-    fn ranked<'a>(&'a self, snapshot: &'a Snapshot, client: &'a Client) -> Box<dyn Iterator<Item = u32> + 'a> {
-        let count = u32::try_from(snapshot.cloudlets().len()).unwrap_or(u32::MAX);
-        Box::new(shuffled(count, client.seed))
+    fn ranked<'a>(&'a self, snapshot: &'a Snapshot, client: &'a Client) -> Box<dyn Iterator<Item = (u32, Near)> + 'a> {
+        Box::new(shuffled(snapshot.indices(), client.seed).map(|index| (index, Near::Somewhere)))
     }
 }
 

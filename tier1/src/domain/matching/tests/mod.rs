@@ -1,9 +1,14 @@
-use super::{Chain, Client, MatcherKind, MatcherKind::*};
-use crate::domain::{Cloudlet, Origin, Registration, Snapshot, cloudlet::Moment};
+mod lazy;
+mod reference;
+mod selecting;
+
+use super::{Chain, Client, Inquiry, MatcherKind, MatcherKind::*};
+use crate::domain::{Cloudlet, Origin, Registration, Setbacks, Snapshot, cloudlet::Moment};
 use geo::{Point, VincentyDistance as _};
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use sinfonia_wire::{CloudletId, CloudletInfo, Location, Network};
-use std::{net::IpAddr, sync::Arc};
+use sinfonia_recipes::Placement;
+use sinfonia_wire::{ApplicationId, CloudletId, CloudletInfo, Location, Network};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 /// Nested networks of both families, so that clients often are in several.
 const NETWORKS: [&str; 10] = [
@@ -30,6 +35,63 @@ fn configured(info: CloudletInfo) -> Arc<Cloudlet> {
     let heard = Moment::now();
     let parts = Registration { info, origin: Origin::Configured, addresses: vec![], places: vec![], heard };
     Arc::new(Cloudlet::try_from(parts).unwrap())
+}
+
+/// Cloudlets and what matching needs beside them.
+struct World {
+    snapshot: Snapshot,
+    setbacks: Setbacks,
+}
+
+impl World {
+    fn new(cloudlets: Vec<Arc<Cloudlet>>) -> Self {
+        Self { snapshot: Snapshot::build(cloudlets), setbacks: Setbacks::default() }
+    }
+
+    /// The same, where those that `recent` says came, or came back, after the big index was made.
+    fn changed(cloudlets: &[Arc<Cloudlet>], recent: u64) -> Self {
+        let is_recent = |index: usize| recent >> (index % 64) & 1 == 1;
+        let old = cloudlets.iter().enumerate().map(|(index, cloudlet)| {
+            let former = || configured(CloudletInfo { uuid: Some(cloudlet.id), ..unnamed() });
+            if is_recent(index) { former() } else { Arc::clone(cloudlet) }
+        });
+        let gone = known("gone", |_| ());
+        let base = Snapshot::build(old.chain([Arc::clone(&gone)]).collect());
+        let recent = cloudlets.iter().enumerate().filter(|(index, _)| is_recent(*index));
+        let changes = recent.map(|(_, cloudlet)| (cloudlet.id, Some(Arc::clone(cloudlet)))).chain([(gone.id, None)]);
+        Self { snapshot: base.with(changes), setbacks: Setbacks::default() }
+    }
+
+    fn by_name(&self, name: &str) -> &Arc<Cloudlet> {
+        self.snapshot.cloudlets().find(|cloudlet| cloudlet.name == name).unwrap()
+    }
+
+    fn found(&self, kinds: &[MatcherKind], client: &Client) -> Vec<(MatcherKind, CloudletId)> {
+        self.ask(Instant::now(), kinds, client, &Placement::default(), |matcher, cloudlet| (matcher, cloudlet.id))
+    }
+
+    fn names(&self, kinds: &[MatcherKind], client: &Client, placement: &Placement) -> Vec<String> {
+        self.names_at(Instant::now(), kinds, client, placement)
+    }
+
+    fn names_at(&self, now: Instant, kinds: &[MatcherKind], client: &Client, placement: &Placement) -> Vec<String> {
+        self.ask(now, kinds, client, placement, |_, cloudlet| cloudlet.name.clone())
+    }
+
+    fn ask<T>(
+        &self,
+        now: Instant,
+        kinds: &[MatcherKind],
+        client: &Client,
+        placement: &Placement,
+        read: impl Fn(MatcherKind, &Cloudlet) -> T,
+    ) -> Vec<T> {
+        let (application, setbacks) = (ApplicationId::HELLOWORLD, &self.setbacks);
+        let inquiry = Inquiry { client, application, placement, setbacks, now, is_renewal: false };
+        let chain = Chain::new(kinds);
+        let found = chain.candidates(&self.snapshot, &inquiry);
+        found.map(|candidate| read(candidate.matcher, candidate.cloudlet)).collect()
+    }
 }
 
 fn networks(most: usize) -> impl Strategy<Value = Vec<Network>> {
@@ -85,6 +147,8 @@ fn stages(kinds: &[MatcherKind], cloudlets: &[Arc<Cloudlet>], client: &Client) -
                     (placed, !placed)
                 }
                 Random => (true, false),
+                // Nothing is required or preferred, and nobody is busier than others.
+                Requirements | Load => (false, true),
             };
             if yields {
                 yielded.push(cloudlet.id);
@@ -109,10 +173,10 @@ proptest! {
         cloudlets in vec(cloudlet(), 0..40),
         client in client(),
         kinds in kinds(),
+        recent: u64,
     ) {
-        let snapshot = Snapshot::build(cloudlets.clone());
-        let chain = Chain::new(&kinds);
-        let found: Vec<_> = chain.candidates(&snapshot, &client).collect();
+        let world = World::changed(&cloudlets, recent);
+        let found = world.found(&kinds, &client);
         let stages = stages(&kinds, &cloudlets, &client);
         prop_assert_eq!(found.len(), stages.iter().map(Vec::len).sum::<usize>());
 
@@ -120,12 +184,12 @@ proptest! {
         for (kind, mut expected) in kinds.iter().zip(stages) {
             let (now, later) = rest.split_at(expected.len());
             rest = later;
-            let mut ids: Vec<_> = now.iter().map(|cloudlet| cloudlet.id).collect();
+            let mut ids: Vec<_> = now.iter().map(|(_, id)| *id).collect();
             ids.sort();
             expected.sort();
             prop_assert_eq!(ids, expected);
             if let (Location, Some(from)) = (kind, client.location) {
-                let distances: Vec<_> = now.iter().filter_map(|cloudlet| vincenty(cloudlet, from)).collect();
+                let distances: Vec<_> = now.iter().filter_map(|(_, id)| vincenty(world.snapshot.get(*id)?, from)).collect();
                 prop_assert!(distances.windows(2).all(|pair| pair[0] <= pair[1] + 1e-3), "{:?}", distances);
             }
         }
@@ -137,12 +201,16 @@ proptest! {
         client in client(),
         kinds in kinds(),
     ) {
+        let (placement, setbacks) = (Placement::default(), Setbacks::default());
+        let (application, now) = (ApplicationId::HELLOWORLD, Instant::now());
+        let inquiry =
+            Inquiry { client: &client, application, placement: &placement, setbacks: &setbacks, now, is_renewal: false };
         let snapshot = Snapshot::build(cloudlets.clone());
         let chain = Chain::new(&kinds);
-        let found: Vec<_> = chain.candidates(&snapshot, &client).map(|cloudlet| cloudlet.id).collect();
+        let found: Vec<_> = chain.candidates(&snapshot, &inquiry).map(|candidate| candidate.cloudlet.id).collect();
         for cloudlet in cloudlets.iter().filter(|cloudlet| !cloudlet.draining) {
-            prop_assert_eq!(chain.offers(cloudlet, &client), found.contains(&cloudlet.id));
-            prop_assert!(!(chain.offers(cloudlet, &client) && chain.drops(cloudlet, &client)));
+            prop_assert_eq!(chain.offers(cloudlet, &inquiry), found.contains(&cloudlet.id));
+            prop_assert!(!(chain.offers(cloudlet, &inquiry) && chain.objection(cloudlet, &inquiry).is_some()));
         }
     }
 }
@@ -157,8 +225,7 @@ fn known(name: &str, change: impl FnOnce(&mut CloudletInfo)) -> Arc<Cloudlet> {
 fn names(cloudlets: Vec<Arc<Cloudlet>>, address: &str, location: Option<&str>) -> Vec<String> {
     let address: IpAddr = address.parse().unwrap();
     let client = Client { address, location: location.map(|text| text.parse().unwrap()), seed: 0 };
-    let (snapshot, chain) = (Snapshot::build(cloudlets), Chain::new(&MatcherKind::ALL));
-    chain.candidates(&snapshot, &client).map(|cloudlet| cloudlet.name.clone()).collect()
+    World::new(cloudlets).names(&MatcherKind::ALL, &client, &Placement::default())
 }
 
 #[test]

@@ -1,0 +1,53 @@
+//! What a person sees who looks at the cluster with their usual tools.
+
+use std::process::Command;
+
+use serde_json::Value;
+use sinfonia_tests::cluster::{Cluster, ask, deploy_path, output_of, url};
+
+#[test]
+fn usual_tools_show_what_runs() {
+    let cluster = Cluster::new();
+    let hello = cluster.add_chart("helloworld", "");
+    let good = cluster.add_chart("good", "");
+    let tier2 = cluster.tier2(&[]);
+    let mut deployments = vec![];
+    for (application, chart, key) in [(&hello, "helloworld", 1), (&hello, "helloworld", 2), (&good, "good", 3)] {
+        let (status, answer) = ask("POST", &format!("{}{}", url(&tier2), deploy_path(application, key)), &[]);
+        assert_eq!(status, 200, "{answer}\n{}", tier2.log());
+        deployments.push((text(&answer[0]["DeploymentName"]), client_address(&answer[0]), chart));
+    }
+
+    let releases = output_of(Command::new("helm").args(["list", "-A"]));
+    let peers = cluster.kubectl(&["get", "peers"]);
+    let objects = cluster.kubectl(&["get", "cloudletdeployments"]);
+    for (name, address, chart) in &deployments {
+        let release = row(&releases, name);
+        assert_eq!((release[1], release[2]), (name.as_str(), "1"), "namespace and revision: {releases}");
+        assert!(release.contains(&"deployed") && release.contains(&format!("{chart}-0.1.0").as_str()), "{releases}");
+        assert_eq!(row(&peers, name)[0], name);
+        let object = row(&objects, name);
+        assert_eq!(object[1..4], ["Deployed", name, address], "{objects}");
+    }
+    let headings: Vec<&str> = objects.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(headings, ["NAME", "PHASE", "NAME", "CLIENT", "EXPIRES", "MESSAGE", "AGE"]);
+    for output in [&releases, &peers, &objects] {
+        assert_eq!(output.lines().count(), 1 + deployments.len(), "{output}");
+    }
+}
+
+/// The words of the line that has this one.
+fn row<'a>(table: &'a str, name: &str) -> Vec<&'a str> {
+    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.find(|words| words.contains(&name)).unwrap_or_else(|| panic!("{name} in {table}"))
+}
+
+/// Its address in the tunnel, without the length of its network.
+fn client_address(deployment: &Value) -> String {
+    let address = text(&deployment["TunnelConfig"]["address"][0]);
+    address.split('/').next().unwrap().to_owned()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}

@@ -1,0 +1,86 @@
+//! Why a request to the cluster ends without a usable deployment, as it is kept in the object and told to clients.
+
+use std::{borrow::Cow, time::Duration};
+
+use thiserror::Error;
+use time::OffsetDateTime;
+
+use super::{api::ApiError, crd::DeploymentFailure};
+
+/// A reason: a code for programs and a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// Kebab-case and stable.
+    pub code: Cow<'static, str>,
+    /// One sentence.
+    pub message: String,
+    /// The backend's last words, oldest first.
+    pub output: Vec<String>,
+}
+
+impl Failure {
+    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), output: vec![] }
+    }
+
+    pub(super) fn draining() -> Self {
+        Self::new("cloudlet-draining", "this cloudlet is being drained and takes no new deployments; ask another one")
+    }
+
+    pub(super) fn not_ready(waited: Duration, step: &str) -> Self {
+        let message =
+            format!("the deployment is not ready after {} s: it is {step}; it goes on, so ask again", waited.as_secs());
+        Self::new("deployment-not-ready", message)
+    }
+
+    /// As it is kept in the object.
+    pub(super) fn record(&self, at: OffsetDateTime) -> DeploymentFailure {
+        DeploymentFailure {
+            code: self.code.to_string(),
+            message: self.message.clone(),
+            output: self.output.clone(),
+            at,
+        }
+    }
+
+    /// The HTTP status that says who can do something about it.
+    #[must_use]
+    pub fn http_status(&self) -> u16 {
+        match self.code.as_ref() {
+            "too-many-deployments-of-client" => 429,
+            "unknown-recipe" => 404,
+            "deployment-not-ready" | "backend-never-ready" | "helm-timeout" => 504,
+            "cloudlet-draining"
+            | "too-many-deployments"
+            | "no-client-address-left"
+            | "cluster-unreachable"
+            | "no-tunnel"
+            | "unschedulable"
+            | "stopping" => 503,
+            _ => 500,
+        }
+    }
+
+    /// How soon asking again makes sense, if it passes by itself.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.code.as_ref() {
+            "deployment-not-ready" => Some(Duration::from_secs(1)),
+            _ if matches!(self.http_status(), 429 | 503) => Some(Duration::from_secs(10)),
+            _ => None,
+        }
+    }
+}
+
+impl From<&DeploymentFailure> for Failure {
+    fn from(kept: &DeploymentFailure) -> Self {
+        Self { code: kept.code.clone().into(), message: kept.message.clone(), output: kept.output.clone() }
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::new("cluster-unreachable", error.to_string())
+    }
+}

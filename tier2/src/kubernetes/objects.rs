@@ -1,0 +1,241 @@
+//! The objects around a deployment, as they are applied. Plain functions; nothing here speaks to a cluster.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+use kube::api::{ApiResource, GroupVersionKind, TypeMeta};
+use kube::core::{DynamicObject, ObjectMeta};
+use serde_json::{Value, json};
+use sinfonia_wire::{DeploymentName, Quantity, ResourceLimits, cluster};
+use time::format_description::well_known::Rfc3339;
+
+use super::options::{Egress, PodSecurity};
+use crate::{deployment::Plan, kubernetes::crd::CloudletDeployment};
+
+/// Who made the fields of our objects (server-side apply).
+pub(crate) const MANAGER: &str = "sinfonia-tier2";
+
+/// ServiceAccount as which charts are installed, in each deployment's namespace, and ClusterRole of what they may
+/// contain.
+pub(crate) const DEPLOYER: &str = "sinfonia-deployer";
+
+/// ClusterRole of what tier2 may do in a deployment's namespace.
+const OWN_ROLE: &str = "sinfonia-tier2-namespace";
+
+/// On a peer, what its deployment's NetworkPolicy lets in beside the client: see [`Surroundings::gateway`].
+pub(super) const SOURCES_ANNOTATION: &str = "findcloudlet.org/gateway-sources";
+
+/// What the objects around a deployment depend on, beside its plan.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    /// The ServiceAccount that tier2 is, as `namespace/name`; none if it is a user.
+    pub(super) own_account: Option<(String, String)>,
+    pub(super) pod_security: PodSecurity,
+    pub(super) egress: Egress,
+    /// Addresses that clients' traffic may come from after it was masqueraded.
+    pub(super) gateway: Vec<IpNet>,
+    pub(super) traceparent: Option<String>,
+}
+
+/// An object and the API it belongs to.
+#[derive(Debug, Clone)]
+pub(super) struct Manifest {
+    pub(super) api: ApiResource,
+    pub(super) object: DynamicObject,
+}
+
+/// The namespace. It is created, not applied: that is what claims the name.
+pub(super) fn namespace(owner: &CloudletDeployment, plan: &Plan, around: &Surroundings) -> Manifest {
+    let level = around.pod_security.as_str();
+    let mut labels = labels(plan);
+    labels.insert("pod-security.kubernetes.io/enforce".to_owned(), level.to_owned());
+    labels.insert("pod-security.kubernetes.io/warn".to_owned(), "restricted".to_owned());
+    let metadata = owned(owner, plan, labels, around);
+    manifest("", "v1", "Namespace", metadata, json!({}))
+}
+
+/// The Kilo peer (kilo.squat.ai/v1alpha1).
+pub(super) fn peer(owner: &CloudletDeployment, plan: &Plan, around: &Surroundings) -> Manifest {
+    let spec = cluster::PeerSpec {
+        allowed_ips: plan.addresses.iter().map(|address| IpNet::from(*address)).collect(),
+        public_key: plan.id.key,
+        persistent_keepalive: 10,
+    };
+    let mut metadata = owned(owner, plan, labels(plan), around);
+    metadata.annotations.get_or_insert_default().insert(SOURCES_ANNOTATION.to_owned(), joined(&around.gateway));
+    manifest(cluster::KILO_GROUP, cluster::KILO_VERSION, cluster::KILO_PEER_KIND, metadata, json!({ "spec": spec }))
+}
+
+/// The networks as one text.
+pub(super) fn joined(networks: &[IpNet]) -> String {
+    networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The namespace of this name, to be deleted or looked at.
+pub(super) fn namespace_named(name: &DeploymentName) -> Manifest {
+    let metadata = ObjectMeta { name: Some(name.to_string()), ..ObjectMeta::default() };
+    manifest("", "v1", "Namespace", metadata, json!({}))
+}
+
+/// The peer of this name, to be deleted or looked at.
+pub(super) fn peer_named(name: &DeploymentName) -> Manifest {
+    let metadata = ObjectMeta { name: Some(name.to_string()), ..ObjectMeta::default() };
+    manifest(cluster::KILO_GROUP, cluster::KILO_VERSION, cluster::KILO_PEER_KIND, metadata, json!({}))
+}
+
+/// The binding that lets tier2 work in the namespace at all.
+pub(super) fn own_binding(plan: &Plan, around: &Surroundings) -> Option<Manifest> {
+    let (namespace, name) = around.own_account.as_ref()?;
+    let subject = json!({ "kind": "ServiceAccount", "namespace": namespace, "name": name });
+    Some(binding(plan, "sinfonia-tier2", OWN_ROLE, &subject))
+}
+
+/// The binding that lets charts be installed.
+pub(super) fn deployer_binding(plan: &Plan) -> Manifest {
+    let subject = json!({ "kind": "ServiceAccount", "namespace": plan.name, "name": DEPLOYER });
+    binding(plan, DEPLOYER, DEPLOYER, &subject)
+}
+
+/// Everything else in the namespace, in no order.
+pub(super) fn furniture(plan: &Plan, around: &Surroundings) -> Vec<Manifest> {
+    let mut all = vec![
+        service_account(plan, DEPLOYER),
+        // Pods that name no account get this one; without a token, unless the chart's pod asks for it.
+        service_account(plan, "default"),
+        network_policy(plan, around),
+        quota(plan, &plan.recipe.resources),
+    ];
+    all.extend(limit_range(plan, &plan.recipe.resources));
+    all
+}
+
+fn service_account(plan: &Plan, name: &str) -> Manifest {
+    manifest("", "v1", "ServiceAccount", inside(plan, name), json!({ "automountServiceAccountToken": false }))
+}
+
+fn binding(plan: &Plan, name: &str, role: &str, subject: &Value) -> Manifest {
+    let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role });
+    let body = json!({ "roleRef": role, "subjects": [subject] });
+    manifest("rbac.authorization.k8s.io", "v1", "RoleBinding", inside(plan, name), body)
+}
+
+/// In: from the namespace itself, the client and the gateway. Out: to the namespace itself, the resolver and, if that
+/// is allowed, to public addresses; the cluster, its nodes and what is link-local or private stay out of reach.
+pub(super) fn network_policy(plan: &Plan, around: &Surroundings) -> Manifest {
+    let clients = plan.addresses.iter().map(|address| IpNet::from(*address));
+    let block = |net: IpNet| json!({ "ipBlock": { "cidr": net } });
+    let itself = json!({ "podSelector": {} });
+    let sources: Vec<Value> =
+        std::iter::once(itself.clone()).chain(clients.chain(around.gateway.iter().copied()).map(block)).collect();
+    let resolver = json!({
+        "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "kube-system" } },
+        "podSelector": { "matchLabels": { "k8s-app": "kube-dns" } },
+    });
+    let dns = json!([{ "protocol": "UDP", "port": 53 }, { "protocol": "TCP", "port": 53 }]);
+    let mut egress = vec![json!({ "to": [itself] }), json!({ "to": [resolver], "ports": dns })];
+    if around.egress == Egress::Internet {
+        egress.push(json!({ "to": [
+            { "ipBlock": { "cidr": "0.0.0.0/0", "except": NOT_PUBLIC_V4 } },
+            { "ipBlock": { "cidr": "2000::/3" } },
+        ] }));
+    }
+    let spec = json!({
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{ "from": sources }],
+        "egress": egress,
+    });
+    manifest("networking.k8s.io", "v1", "NetworkPolicy", inside(plan, "sinfonia"), json!({ "spec": spec }))
+}
+
+/// Private, shared, link-local and loopback networks (RFC 6890).
+const NOT_PUBLIC_V4: [&str; 6] =
+    ["10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
+
+/// What a deployment may use if its recipe says nothing. Node ports and load balancers would be ways past the tunnel.
+const DEFAULT_QUOTA: [(&str, &str); 6] = [
+    ("pods", "20"),
+    ("limits.cpu", "8"),
+    ("limits.memory", "16Gi"),
+    ("requests.storage", "20Gi"),
+    ("services.nodeports", "0"),
+    ("services.loadbalancers", "0"),
+];
+const DEFAULT_LIMITS: [(&str, &str); 2] = [("cpu", "1"), ("memory", "512Mi")];
+const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "64Mi")];
+
+fn quota(plan: &Plan, resources: &ResourceLimits) -> Manifest {
+    let mut hard = amounts(resources.quota.as_ref(), &DEFAULT_QUOTA);
+    for name in ["services.nodeports", "services.loadbalancers"] {
+        hard.entry(name.to_owned()).or_insert_with(|| "0".to_owned());
+    }
+    let body = json!({ "spec": { "hard": hard } });
+    manifest("", "v1", "ResourceQuota", inside(plan, "sinfonia"), body)
+}
+
+/// A quota on limits refuses pods that state none, so there are defaults.
+fn limit_range(plan: &Plan, resources: &ResourceLimits) -> Option<Manifest> {
+    let limits = amounts(resources.default_limits.as_ref(), &DEFAULT_LIMITS);
+    let requests = amounts(resources.default_requests.as_ref(), &DEFAULT_REQUESTS);
+    if limits.is_empty() && requests.is_empty() {
+        return None;
+    }
+    let limit = json!({ "type": "Container", "default": limits, "defaultRequest": requests });
+    Some(manifest("", "v1", "LimitRange", inside(plan, "sinfonia"), json!({ "spec": { "limits": [limit] } })))
+}
+
+fn amounts(given: Option<&BTreeMap<String, Quantity>>, default: &[(&str, &str)]) -> BTreeMap<String, String> {
+    match given {
+        Some(given) => given.iter().map(|(name, amount)| (name.clone(), amount.to_string())).collect(),
+        None => default.iter().map(|&(name, amount)| (name.to_owned(), amount.to_owned())).collect(),
+    }
+}
+
+/// The labels that existing tools know.
+pub(super) fn labels(plan: &Plan) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        (cluster::LABEL.to_owned(), cluster::DEPLOYMENT.to_owned()),
+        (cluster::UUID_LABEL.to_owned(), plan.id.application.to_string()),
+        (cluster::KEY_LABEL.to_owned(), cluster::key_label(&plan.id.key)),
+    ]);
+    if let Some(address) = plan.addresses.iter().find(|address| matches!(address, IpAddr::V4(_))) {
+        labels.insert(cluster::CLIENT_LABEL.to_owned(), address.to_string());
+    }
+    labels
+}
+
+/// Metadata of what has the deployment's name and goes when its object goes.
+fn owned(
+    owner: &CloudletDeployment,
+    plan: &Plan,
+    labels: BTreeMap<String, String>,
+    around: &Surroundings,
+) -> ObjectMeta {
+    let created = plan.created.format(&Rfc3339).unwrap_or_default().replace('Z', "+00:00");
+    let mut annotations = BTreeMap::from([(cluster::CREATED_ANNOTATION.to_owned(), created)]);
+    if let Some(traceparent) = &around.traceparent {
+        annotations.insert(cluster::TRACEPARENT_ANNOTATION.to_owned(), traceparent.clone());
+    }
+    ObjectMeta {
+        name: Some(plan.name.to_string()),
+        labels: Some(labels),
+        annotations: Some(annotations),
+        owner_references: kube::Resource::controller_owner_ref(owner, &()).map(|reference| vec![reference]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn inside(plan: &Plan, name: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(plan.name.to_string()),
+        labels: Some(BTreeMap::from([(cluster::LABEL.to_owned(), cluster::DEPLOYMENT.to_owned())])),
+        ..ObjectMeta::default()
+    }
+}
+
+fn manifest(group: &str, version: &str, kind: &str, metadata: ObjectMeta, data: Value) -> Manifest {
+    let api = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    let types = TypeMeta { api_version: api.api_version.clone(), kind: kind.to_owned() };
+    Manifest { object: DynamicObject { types: Some(types), metadata, data }, api }
+}

@@ -1,0 +1,379 @@
+//! Making what a deployment consists of, up to a usable backend.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use futures_util::future::{FutureExt as _, try_join_all};
+use ipnet::IpNet;
+use kube::{ResourceExt as _, runtime::events::EventType};
+use sinfonia_wire::{DeploymentName, Recipe, cluster};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::{
+    Operator, OperatorError,
+    status::{self, Fence},
+};
+use crate::{
+    deployment::{Plan, Progress},
+    fault,
+    kubernetes::{
+        api::{ApiError, apply, create},
+        crd::{CloudletDeployment, CloudletDeploymentStatus, Phase},
+        decide::Decision,
+        failure::Failure,
+        helm::{HelmError, Release, access::deployer_access},
+        objects::{self, Surroundings},
+        reach, workloads,
+    },
+    metrics,
+};
+
+/// How often people and waiting clients are told how far an installation is.
+const TELL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long permissions may take to become known in the API server after they were given.
+const PERMITTED_WITHIN: Duration = Duration::from_secs(10);
+const PERMITTED_RETRY: Duration = Duration::from_millis(30);
+
+/// Why an installation ends without a usable backend.
+enum Stop {
+    /// For good; the client is told.
+    Failed(Failure),
+    /// For now; it is done again from the beginning.
+    Later(OperatorError),
+}
+
+impl From<ApiError> for Stop {
+    fn from(error: ApiError) -> Self {
+        Self::Later(error.into())
+    }
+}
+
+impl From<OperatorError> for Stop {
+    fn from(error: OperatorError) -> Self {
+        Self::Later(error)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Operator {
+    /// Makes everything, says when it is ready, or why it will not be.
+    pub(super) async fn install(
+        &self,
+        object: &CloudletDeployment,
+        decision: &Decision,
+        afresh: bool,
+        now: OffsetDateTime,
+    ) -> Result<(), OperatorError> {
+        let begin = Instant::now();
+        match self.try_install(object, decision, afresh, now).await {
+            Ok(status) => self.ready(object, status, begin).await,
+            Err(Stop::Failed(failure)) => self.failed(object, &failure).await,
+            Err(Stop::Later(error)) => Err(error),
+        }
+    }
+
+    async fn try_install(
+        &self,
+        object: &CloudletDeployment,
+        decision: &Decision,
+        afresh: bool,
+        now: OffsetDateTime,
+    ) -> Result<CloudletDeploymentStatus, Stop> {
+        let recipe = self.parts.recipes.get(&object.spec.application).await.map_err(recipe_failure)?;
+        let end = self.parts.ends.current().await.or_else(unreachable_is_later)?;
+        let around = self.surroundings(object, end.sources);
+        if afresh {
+            // Of a life that failed.
+            self.remove_belongings(object).await?;
+        }
+        let (object, plan) = self.claim(object, decision, afresh, now, &recipe, &around).await?;
+        fault::point("claimed");
+        let progress = Progress::default();
+        let making = self.make(&object, &plan, &around, &progress, end.gateway.as_ref());
+        self.while_telling(&object, &progress, making).await?;
+        Ok(object.status.unwrap_or_default())
+    }
+
+    /// `sources` are where clients' traffic comes from.
+    pub(super) fn surroundings(&self, object: &CloudletDeployment, sources: Vec<IpNet>) -> Surroundings {
+        Surroundings {
+            own_account: self.parts.own_account.clone(),
+            pod_security: self.parts.options.pod_security,
+            egress: self.parts.options.backend_egress,
+            gateway: sources,
+            traceparent: object.annotations().get(cluster::TRACEPARENT_ANNOTATION).cloned(),
+        }
+    }
+
+    /// A name, addresses and a namespace of that name: what is in the object, or new ones.
+    async fn claim(
+        &self,
+        object: &CloudletDeployment,
+        decision: &Decision,
+        afresh: bool,
+        now: OffsetDateTime,
+        recipe: &Arc<Recipe>,
+        around: &Surroundings,
+    ) -> Result<(CloudletDeployment, Plan), Stop> {
+        let mut refused = HashSet::new();
+        let mut object = object.clone();
+        let mut anew = afresh || object.deployment_name().is_none();
+        loop {
+            if anew {
+                self.await_known(&object).await?;
+                let given = self.allocate(&object, &refused)?;
+                let created = now.replace_nanosecond(0).unwrap_or(now);
+                let ends_at = recipe.max_age.map(|age| created + Duration::from_secs(age.get().into()));
+                let status = CloudletDeploymentStatus {
+                    deployment_name: Some(given.name),
+                    client_addresses: given.addresses,
+                    created_at: Some(created),
+                    ends_at,
+                    ..CloudletDeploymentStatus::default()
+                };
+                object = self.begin(&object, status, decision).await?;
+            } else if object.phase() != Some(decision.phase) {
+                object = self.begin(&object, object.status.clone().unwrap_or_default(), decision).await?;
+            }
+            fault::point("allocated");
+            let plan = plan(&object, recipe)?;
+            if self.take_namespace(&object, &plan, around).await? {
+                return Ok((object, plan));
+            }
+            // A peer of that name would stay beside the one of the new name.
+            self.remove_belongings(&object).await?;
+            refused.insert(plan.name);
+            anew = true;
+        }
+    }
+
+    async fn begin(
+        &self,
+        object: &CloudletDeployment,
+        status: CloudletDeploymentStatus,
+        decision: &Decision,
+    ) -> Result<CloudletDeployment, ApiError> {
+        let mut status = CloudletDeploymentStatus {
+            phase: Some(decision.phase),
+            observed_request: Some(object.spec.requested_at),
+            expires_at: Some(decision.lease_end),
+            message: Some("queued".to_owned()),
+            failure: None,
+            ..status
+        };
+        status::set_ready(&mut status, object, "Installing");
+        self.write_status(object, &status, Fence::Any).await
+    }
+
+    /// Whether the namespace is ours now. It is not if somebody else has one of this name, or if ours is on its way out.
+    async fn take_namespace(
+        &self,
+        object: &CloudletDeployment,
+        plan: &Plan,
+        around: &Surroundings,
+    ) -> Result<bool, Stop> {
+        let made = create(&self.parts.client, "create the namespace", &objects::namespace(object, plan, around)).await;
+        let ours = match made {
+            Ok(_) => true,
+            Err(error) if error.is_conflict() => self.owns_namespace(object, &plan.name).await?,
+            Err(error) => return Err(error.into()),
+        };
+        fault::point("namespace");
+        Ok(ours)
+    }
+
+    /// The objects around the release, the release itself, and waiting for it.
+    async fn make(
+        &self,
+        object: &CloudletDeployment,
+        plan: &Plan,
+        around: &Surroundings,
+        progress: &Progress,
+        gateway: Option<&url::Url>,
+    ) -> Result<(), Stop> {
+        let client = &self.parts.client;
+        progress.step("preparing its namespace");
+        // The deployer's comes first: once ours counts, so does that one.
+        apply(client, "bind the deployer's role", &objects::deployer_binding(plan)).await?;
+        if let Some(binding) = objects::own_binding(plan, around) {
+            apply(client, "bind tier2's role in the namespace", &binding).await?;
+        }
+        fault::point("bound");
+        apply(client, "make the peer", &objects::peer(object, plan, around)).await?;
+        fault::point("peer");
+        let furniture = objects::furniture(plan, around);
+        let mut applying = Vec::with_capacity(furniture.len());
+        for manifest in &furniture {
+            applying.push(self.apply_when_permitted(manifest).boxed());
+        }
+        try_join_all(applying).await?;
+        fault::point("furnished");
+
+        progress.step("waiting for its turn to be installed");
+        let (kinds, deadline) = {
+            let _turn = self.installs.acquire().await.map_err(|_| Stop::Later(later("stopping")))?;
+            progress.step("being installed");
+            // Those that wait for their turn do not lose time.
+            let deadline = Instant::now() + self.parts.options.ready_limit();
+            (self.install_release(plan).await?, deadline)
+        };
+        fault::point("installed");
+        workloads::await_ready(client, &plan.name, &kinds, progress, deadline).await.map_err(not_ready)?;
+        fault::point("available");
+        progress.step("waiting until its services answer");
+        reach::await_reachable(client, gateway, plan, deadline).await?;
+        fault::point("reachable");
+        Ok(())
+    }
+
+    async fn install_release(&self, plan: &Plan) -> Result<workloads::Kinds, Stop> {
+        let chart = self.parts.recipes.chart(&plan.recipe).map_err(recipe_failure)?;
+        let access = deployer_access(&self.parts.client, &self.parts.server, &plan.name).await.map_err(|error| {
+            // Also when the account is gone: then somebody removed the namespace, which the next look mends.
+            Stop::Later(later(error.to_string()))
+        })?;
+        let release = Release { name: plan.name.clone(), chart, values: plan.recipe.values.clone() };
+        self.parts.helm.install(&release, &access).await.map_err(|error| {
+            // Without its namespace it gets another one.
+            if error.is_retryable() || matches!(error, HelmError::NamespaceEnding) {
+                Stop::Later(later(error.to_string()))
+            } else {
+                Stop::Failed(Failure::new(error.code(), error.to_string()))
+            }
+        })
+    }
+
+    /// Permissions of a namespace that was just made are known a moment later.
+    async fn apply_when_permitted(&self, manifest: &objects::Manifest) -> Result<(), ApiError> {
+        let deadline = Instant::now() + PERMITTED_WITHIN;
+        loop {
+            match apply(&self.parts.client, "furnish the namespace", manifest).await {
+                Err(error) if error.is_forbidden() && Instant::now() < deadline => {
+                    tokio::time::sleep(PERMITTED_RETRY).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Writes into the object how far it is, as long as `making` takes.
+    async fn while_telling(
+        &self,
+        object: &CloudletDeployment,
+        progress: &Progress,
+        making: impl Future<Output = Result<(), Stop>>,
+    ) -> Result<(), Stop> {
+        let mut told = String::new();
+        let mut timer = tokio::time::interval_at(Instant::now() + TELL_INTERVAL, TELL_INTERVAL);
+        tokio::pin!(making);
+        loop {
+            tokio::select! {
+                result = &mut making => return result,
+                _ = timer.tick() => {}
+            }
+            let now = progress.to_string();
+            if now != told {
+                let status = CloudletDeploymentStatus {
+                    message: Some(now.clone()),
+                    ..object.status.clone().unwrap_or_default()
+                };
+                // It is only told; the next change tries again.
+                if self.write_status(object, &status, Fence::Identity).await.is_ok() {
+                    told = now;
+                }
+            }
+        }
+    }
+
+    async fn ready(
+        &self,
+        object: &CloudletDeployment,
+        status: CloudletDeploymentStatus,
+        begin: Instant,
+    ) -> Result<(), OperatorError> {
+        // Requests that came meanwhile have moved the lease.
+        let requested = self.newest(object).map_or(object.spec.requested_at, |newest| newest.spec.requested_at);
+        let mut status = CloudletDeploymentStatus {
+            phase: Some(Phase::Deployed),
+            observed_request: Some(requested),
+            expires_at: Some(requested + self.parts.policy.lease),
+            message: None,
+            ..status
+        };
+        status::set_ready(&mut status, object, "Deployed");
+        self.write_status(object, &status, Fence::Identity).await?;
+        fault::point("deployed");
+        metrics::ready(begin.elapsed());
+        let name = status.deployment_name.as_ref().map(DeploymentName::as_str).unwrap_or_default();
+        tracing::info!(deployment = name, ready_after_ms = begin.elapsed().as_millis(), "deployed");
+        self.tell(object, EventType::Normal, "Deployed", format!("{name} is usable"));
+        Ok(())
+    }
+
+    /// Says why, then takes away what was made.
+    async fn failed(&self, object: &CloudletDeployment, failure: &Failure) -> Result<(), OperatorError> {
+        let newest = self.newest(object);
+        let object = newest.as_deref().unwrap_or(object);
+        let mut failure = failure.clone();
+        if let (Some(name), true) = (object.deployment_name(), failure.output.is_empty()) {
+            failure.output = workloads::last_log_lines(&self.parts.client, name, 5).await;
+        }
+        tracing::warn!(deployment = object.deployment_name().map(DeploymentName::as_str), code = %failure.code, %failure, "could not be deployed");
+        metrics::failed();
+        let mut status = CloudletDeploymentStatus {
+            phase: Some(Phase::Expired),
+            observed_request: Some(object.spec.requested_at),
+            expires_at: None,
+            message: Some(failure.message.clone()),
+            failure: Some(failure.record(OffsetDateTime::now_utc())),
+            ..object.status.clone().unwrap_or_default()
+        };
+        status::set_ready(&mut status, object, "Failed");
+        self.write_status(object, &status, Fence::Identity).await?;
+        fault::point("failed");
+        self.tell(object, EventType::Warning, "Failed", failure.message);
+        self.remove_belongings(object).await?;
+        Ok(())
+    }
+}
+
+/// What is made, from what the object says.
+pub(super) fn plan(object: &CloudletDeployment, recipe: &Arc<Recipe>) -> Result<Plan, OperatorError> {
+    let status = object.status.clone().unwrap_or_default();
+    let (Some(name), Some(created)) = (status.deployment_name, status.created_at) else {
+        return Err(later("the object lost its name"));
+    };
+    Ok(Plan {
+        id: object.id(),
+        name,
+        addresses: status.client_addresses,
+        created,
+        client: object.spec.client_address,
+        recipe: Arc::clone(recipe),
+    })
+}
+
+fn later(reason: impl Into<String>) -> OperatorError {
+    OperatorError::Later(reason.into())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn recipe_failure(error: sinfonia_recipes::RecipeError) -> Stop {
+    let code = crate::routes::recipe_code(&error).1;
+    Stop::Failed(Failure::new(code, error.to_string()))
+}
+
+fn unreachable_is_later<T>(failure: Failure) -> Result<T, Stop> {
+    Err(if failure.code == "cluster-unreachable" { Stop::Later(later(failure.message)) } else { Stop::Failed(failure) })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn not_ready(reason: workloads::NotReady) -> Stop {
+    Stop::Failed(Failure::new(reason.code(), reason.to_string()))
+}
