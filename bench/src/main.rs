@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot be made ends the bench")]
 
 mod cluster;
+mod cpu;
 mod database;
 mod deploy_cost;
 mod figure;
@@ -22,12 +23,13 @@ use std::process::ExitCode;
 /// A measurement, by the figures it prints.
 type Bench = (&'static [&'static str], fn());
 
-const BENCHES: [Bench; 8] = [
+const BENCHES: [Bench; 9] = [
     (&start::FIGURES, start::run),
     (&deploy_cost::FIGURES, deploy_cost::run),
     (&matching::candidates::FIGURES, matching::candidates::run),
     (&matching::spread::FIGURES, matching::spread::run),
     (&database::FIGURES, database::run),
+    (&database::busy::FIGURES, database::busy::run),
     (&memory::FIGURES, memory::run),
     (&size::FIGURES, size::run),
     (&tunnel::FIGURES, tunnel::run),

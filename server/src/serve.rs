@@ -149,7 +149,8 @@ impl Server {
     where
         F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
     {
-        self.run_with(readiness, routes, termination(), termination()).await
+        // The first signal is awaited from now on; a second one only counts after it.
+        self.run_with(readiness, routes, termination(), async { termination().await }).await
     }
 
     /// As [`Server::run`], until `stop` is done instead of signals.
@@ -270,16 +271,18 @@ fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
 
-/// Done at the next SIGTERM or SIGINT after it was first polled.
-async fn termination() {
-    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    match (terminate, interrupt) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            select(pin!(terminate.recv()), pin!(interrupt.recv())).await;
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "signals cannot be awaited: the server stops only by SIGKILL");
-            future::pending().await
+/// Done at the next SIGTERM or SIGINT from now on.
+fn termination() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                select(pin!(terminate.recv()), pin!(interrupt.recv())).await;
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "signals cannot be awaited: the server stops only by SIGKILL");
+                future::pending().await
+            }
         }
     }
 }

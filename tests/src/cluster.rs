@@ -134,7 +134,10 @@ impl Cluster {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]);
         command.args(["--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "env"]);
-        command.arg(format!("HOME={}", home.display())).arg(self.world.path(CLIENT)).args(arguments).current_dir(&home);
+        for variable in ["HOME", "TMPDIR"] {
+            command.arg(format!("{variable}={}", home.display()));
+        }
+        command.arg(self.world.path(CLIENT)).args(arguments).current_dir(&home);
         self.world.start(command)
     }
 

@@ -18,6 +18,7 @@ use sinfonia_wire::PublicKey;
 use tokio::runtime::Runtime;
 
 use super::{Scene, requests::Requests};
+use crate::cpu;
 use crate::figure::{interleaved, median, show};
 use crate::memory::memory;
 
@@ -35,6 +36,8 @@ const AT_ONCE: usize = 16;
 const ROUNDS: usize = 101;
 /// So long that nothing ends meanwhile, seconds.
 const LEASE: &str = "86400";
+/// How long removing the many may take.
+const CLEANING: Duration = Duration::from_secs(300);
 /// Two looks at all leases fit in, at the default interval.
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -45,9 +48,9 @@ pub(crate) fn run() {
     let process = Process::new(scene.tier2.pid().try_into().unwrap()).unwrap();
     renewals(&scene, &many);
     let requests = Requests::of(&scene.cluster);
-    let before = (requests.counts(), cpu_seconds(&process), Instant::now());
+    let before = (requests.counts(), cpu::seconds(&process), Instant::now());
     thread::sleep(IDLE);
-    let (cpu, time, counts) = (cpu_seconds(&process) - before.1, before.2.elapsed(), requests.counts());
+    let (cpu, time, counts) = (cpu::seconds(&process) - before.1, before.2.elapsed(), requests.counts());
     show(FIGURES[3], cpu / time.as_secs_f64(), "share");
     show(FIGURES[4], (counts.tier2 - before.0.tier2) / time.as_secs_f64(), "1/s");
     show(FIGURES[5], memory(&process, "Rss") / 1e6, "MB");
@@ -62,12 +65,6 @@ fn renewals(scene: &Scene, many: &Many) {
     show(FIGURES[0], ours / bare, "ratio");
     show(FIGURES[1], ours * 1e3, "ms");
     show(FIGURES[2], bare * 1e3, "ms");
-}
-
-/// Of the process, in user and kernel mode.
-fn cpu_seconds(process: &Process) -> f64 {
-    let stat = process.stat().unwrap();
-    (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64
 }
 
 /// The many objects, as long as this exists.
@@ -108,6 +105,13 @@ impl Drop for Many {
         let (background, all) = (DeleteParams::background(), ListParams::default());
         if let Err(error) = self.runtime.block_on(self.api.delete_collection(&background, &all)) {
             eprintln!("bench: the many objects are still there: {error}");
+            return;
+        }
+        // Whoever measures next finds nothing of them.
+        let begin = Instant::now();
+        let left = || self.runtime.block_on(self.api.list_metadata(&all.clone().limit(1)));
+        while begin.elapsed() < CLEANING && left().is_ok_and(|left| !left.items.is_empty()) {
+            thread::sleep(Duration::from_secs(1));
         }
     }
 }

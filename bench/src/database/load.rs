@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::interval_at;
 use uuid::Uuid;
 
 const ROUND: Duration = Duration::from_secs(4);
@@ -59,6 +60,35 @@ pub(super) fn reports_per_second(addresses: &[SocketAddr], cloudlets: &[Uuid]) -
         start.elapsed()
     });
     f64::from(count.get()) / elapsed.as_secs_f64()
+}
+
+/// Each reports once in a period, evenly, as often as there are periods. Returns how many reports were acknowledged per
+/// second.
+pub(super) fn report_steadily(address: SocketAddr, cloudlets: &[Uuid], period: Duration, periods: u32) -> f64 {
+    let share = cloudlets.len().div_ceil(CONNECTIONS);
+    let elapsed = runtime().block_on(async {
+        let mut work = Vec::new();
+        for share in cloudlets.chunks(share) {
+            let requests: Vec<String> = share.iter().map(|cloudlet| request(*cloudlet)).collect();
+            work.push((Connection::open(address).await, requests));
+        }
+        let start = Instant::now();
+        let reporting = work.into_iter().enumerate().map(|(index, (mut connection, requests))| async move {
+            let pause = period / u32::try_from(requests.len()).unwrap();
+            // Not all at the same instant.
+            let first = start + pause * u32::try_from(index).unwrap() / u32::try_from(CONNECTIONS).unwrap();
+            let mut turns = interval_at(first.into(), pause);
+            for _ in 0..periods {
+                for request in &requests {
+                    turns.tick().await;
+                    connection.report(request).await;
+                }
+            }
+        });
+        join_all(reporting).await;
+        start.elapsed()
+    });
+    cloudlets.len() as f64 * f64::from(periods) / elapsed.as_secs_f64()
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -1,6 +1,7 @@
 //! What tier1 does on Postgres: durable reports beside Postgres' own measure, start with many cloudlets, and how soon
 //! one replica knows what another was told. All on this machine, the load's own work included.
 
+pub(crate) mod busy;
 mod load;
 mod pgbench;
 
@@ -36,9 +37,17 @@ pub(crate) fn run() {
     let postgres = Postgres::start(&world, "postgres", &SETTINGS);
     let url_of_database = database_url(postgres.port());
     let start = || ready(&world, &url_of_database);
-    let replicas = [start(), start()];
+    let first = start();
+    let load = Load::new(&postgres, &first);
+    let (reports, upserts) = load.beside_pgbench(&postgres, &[&first]);
+    show(FIGURES[0], reports / upserts, "ratio");
+    show(FIGURES[2], reports, "1/s");
+    show(FIGURES[3], upserts, "1/s");
+    let second = start();
+    let (reports, upserts) = load.beside_pgbench(&postgres, &[&first, &second]);
+    show(FIGURES[1], reports / upserts, "ratio");
+    let replicas = [first, second];
     lag(&replicas);
-    reports(&postgres, &replicas);
     drop(replicas);
     start_with_many(&world, &postgres);
 }
@@ -74,22 +83,28 @@ fn lag(replicas: &[Running; 2]) {
     show(FIGURES[5], median(lags), "ms");
 }
 
-/// Rounds of reports and of pgbench in turn, on the same server.
-fn reports(postgres: &Postgres, replicas: &[Running; 2]) {
-    let cloudlets: Vec<Uuid> = (0..ROWS).map(|_| Uuid::new_v4()).collect();
-    load::report(replicas[0].listens(), &cloudlets);
-    let addresses = replicas.each_ref().map(Running::listens);
-    let clients = pgbench::prepare(postgres, ROWS);
-    let upserts = || pgbench::upserts(postgres, clients);
-    let one = interleaved(ROUNDS, || load::reports_per_second(&addresses[..1], &cloudlets), upserts);
-    let two = interleaved(ROUNDS, || load::reports_per_second(&addresses, &cloudlets), upserts);
-    eprintln!("bench: reports/s with one replica {:.0?}, with two {:.0?}", one.0, two.0);
-    eprintln!("bench: pgbench's upserts/s with {clients} clients {:.0?} {:.0?}", one.1, two.1);
-    let (reports, upserts) = (median(one.0), median(one.1));
-    show(FIGURES[0], reports / upserts, "ratio");
-    show(FIGURES[1], median(two.0) / median(two.1), "ratio");
-    show(FIGURES[2], reports, "1/s");
-    show(FIGURES[3], upserts, "1/s");
+/// Cloudlets that report, and how many clients of pgbench do most.
+struct Load {
+    cloudlets: Vec<Uuid>,
+    clients: usize,
+}
+
+impl Load {
+    fn new(postgres: &Postgres, tier1: &Running) -> Self {
+        let cloudlets: Vec<Uuid> = (0..ROWS).map(|_| Uuid::new_v4()).collect();
+        load::report(tier1.listens(), &cloudlets);
+        Self { cloudlets, clients: pgbench::prepare(postgres, ROWS) }
+    }
+
+    /// Rounds of reports and of pgbench in turn, on the same server: how many of each per second.
+    fn beside_pgbench(&self, postgres: &Postgres, replicas: &[&Running]) -> (f64, f64) {
+        let addresses: Vec<_> = replicas.iter().map(|tier1| tier1.listens()).collect();
+        let reports = || load::reports_per_second(&addresses, &self.cloudlets);
+        let (reports, upserts) = interleaved(ROUNDS, reports, || pgbench::upserts(postgres, self.clients));
+        eprintln!("bench: reports/s with {} tier1 {reports:.0?}", replicas.len());
+        eprintln!("bench: pgbench's upserts/s with {} clients {upserts:.0?}", self.clients);
+        (median(reports), median(upserts))
+    }
 }
 
 /// From the start of the process until it is ready, with a million cloudlets in the database.

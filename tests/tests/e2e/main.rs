@@ -13,5 +13,6 @@ mod restart;
 mod secrets;
 mod setup;
 mod terminal;
+mod tls;
 mod tokens;
 mod trace;

@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use thiserror::Error;
@@ -81,7 +81,7 @@ pub struct Cloudlet {
     /// Clients in these networks are local to it.
     pub local_networks: Vec<Network>,
     /// If not empty, only clients in one of these are served.
-    pub accepted_clients: Vec<Network>,
+    pub accepted_clients: Arc<[Network]>,
     /// Clients in these networks are not served.
     pub rejected_clients: Vec<Network>,
     /// Free-form properties.
@@ -112,7 +112,7 @@ impl TryFrom<Registration> for Cloudlet {
             endpoint: info.endpoint,
             locations: info.locations.unwrap_or(places),
             local_networks: info.local_networks.unwrap_or_else(own_networks),
-            accepted_clients: info.accepted_clients.unwrap_or_else(everyone),
+            accepted_clients: info.accepted_clients.map_or_else(everyone, Arc::from),
             rejected_clients: info.rejected_clients.unwrap_or_default(),
             labels: info.labels,
             draining: info.draining,
@@ -200,7 +200,7 @@ impl Cloudlet {
             endpoint: self.endpoint.clone(),
             locations: Some(self.locations.clone()),
             local_networks: None,
-            accepted_clients: Some(self.accepted_clients.clone()),
+            accepted_clients: Some(self.accepted_clients.to_vec()),
             rejected_clients: Some(self.rejected_clients.clone()),
             resources: pulse.resources,
             labels: self.labels.clone(),
@@ -214,9 +214,13 @@ impl Cloudlet {
     }
 }
 
-fn everyone() -> Vec<Network> {
-    let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-    any.into_iter().map(|address| Network::from(ipnet::IpNet::new_assert(address, 0))).collect()
+/// One list for all whom everybody may use, which are most: it stays in the processor's cache.
+fn everyone() -> Arc<[Network]> {
+    static EVERYONE: LazyLock<Arc<[Network]>> = LazyLock::new(|| {
+        let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        any.into_iter().map(|address| Network::from(ipnet::IpNet::new_assert(address, 0))).collect()
+    });
+    Arc::clone(&EVERYONE)
 }
 
 /// A digest of what a cloudlet declares, load and time left out.

@@ -91,6 +91,8 @@ impl Scene {
             (Method::POST, deploy(RESTRICTED, ""), None),
             (Method::GET, deploy(RESTRICTED, &at_own), None),
             (Method::DELETE, deploy(RESTRICTED, &at_own), None),
+            (Method::GET, format!("/api/v1/cloudlets/{}", self.own), None),
+            (Method::GET, format!("/api/v1/cloudlets/{}/metrics", self.own), None),
             (Method::DELETE, format!("/api/v1/cloudlets/{}", self.other), None),
         ]
     }
@@ -101,10 +103,10 @@ async fn each_scope_allows_what_it_is_for() {
     let scene = Scene::start().await;
     #[rustfmt::skip]
     let expected = [
-        ("report", [200, 204, 403, 200, 403, 403, 403, 403, 403, 403, 403, 403, 403, 403, 403]),
-        ("deploy", [200, 403, 403, 200, 403, 200, 200, 200, 200, 200, 204, 403, 403, 403, 403]),
-        ("listed", [200, 403, 403, 200, 200, 403, 403, 403, 403, 403, 403, 200, 200, 204, 403]),
-        ("admin",  [200, 204, 204, 200, 200, 200, 200, 200, 200, 200, 204, 200, 200, 204, 204]),
+        ("report", [200, 204, 403, 200, 403, 403, 403, 403, 403, 403, 403, 403, 403, 403, 200, 501, 403]),
+        ("deploy", [200, 403, 403, 200, 403, 200, 200, 200, 200, 200, 204, 403, 403, 403, 200, 501, 403]),
+        ("listed", [200, 403, 403, 200, 200, 403, 403, 403, 403, 403, 403, 200, 200, 204, 200, 501, 403]),
+        ("admin",  [200, 204, 204, 200, 200, 200, 200, 200, 200, 200, 204, 200, 200, 204, 200, 501, 204]),
     ];
     for ((token, statuses), key) in expected.into_iter().zip(1..) {
         for ((method, path, body), status) in scene.requests(key).into_iter().zip(statuses) {
