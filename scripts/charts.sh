@@ -24,7 +24,7 @@ package() {
     version=$(sed -n 's/^version: *//p' "charts/$1/Chart.yaml")
     package=$2/$1-$version.tgz
     mkdir -p "$2"
-    tar -C charts --exclude='*.gotmpl' --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner \
+    tar -C charts --exclude='*.gotmpl' --exclude=ci --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner \
         --mode=go=rX,u+rw -c "$1" | gzip -n >"$package.new"
     mv "$package.new" "$package"
     echo "$package"

@@ -84,9 +84,9 @@ up_tied() {
     netns=$1
     tools build
     well || create
-    inside kubectl apply -f "$project/deploy/kind/namespace.yaml" -f "$project/deploy/kind/kilo-peers.yaml" >/dev/null
+    inside kubectl apply -f "$project/deploy/kind/namespace.yaml" >/dev/null
     images
-    "$project/scripts/charts.sh"
+    "$project/scripts/charts.sh" >/dev/null
     hint
 }
 

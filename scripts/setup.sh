@@ -10,6 +10,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev
 cargo_deny=0.20.2
 reference_client=0.7.4
 schemathesis=4.32.5
+kubernetes_validate=1.37.0
 go=1.26.6
 # Where go_tools puts it, and where daemons are.
 PATH=$cache/go/bin:$PATH:/usr/sbin
@@ -28,6 +29,7 @@ main() {
         packages cc:gcc cc:libc6-dev shellcheck:shellcheck git:git
         postgres
         deny
+        charts
         ;;
     test)
         packages cc:gcc cc:libc6-dev busybox:busybox ip:iproute2
@@ -150,6 +152,19 @@ schemathesis() {
     ln -sfn "$name" "$cache/schemathesis"
 }
 
+# What charts are checked with.
+charts() {
+    local name=kubernetes-validate-$kubernetes_validate
+    if ! [ -e "$cache/$name/ready" ]; then
+        say "installing kubernetes-validate $kubernetes_validate from PyPI"
+        from_pypi "$name" "kubernetes-validate==$kubernetes_validate"
+    fi
+    ln -sfn "$name" "$cache/kubernetes-validate"
+    go_tools
+    "$(dirname "$0")/../tests/lab/tools.sh" helm >/dev/null
+    from_go helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs
+}
+
 # Makes a Python environment in the cache, with a package.
 from_pypi() {
     local venv=$cache/$1 python
@@ -165,13 +180,16 @@ from_pypi() {
 }
 
 # What our tunnel is measured beside, built from source.
-wireguard_go() {
-    local sources program=$cache/bin/wireguard-go
-    sources=$(dirname "$0")/../tests/lab/wireguard-go
+wireguard_go() { from_go wireguard-go golang.zx2c4.com/wireguard; }
+
+# Builds a program, whose module tests/lab has in a directory of this name, from its package.
+from_go() {
+    local sources program=$cache/bin/$1
+    sources=$(dirname "$0")/../tests/lab/$1
     [ "$program" -nt "$sources/go.sum" ] && return
     go_tools
-    say "building wireguard-go"
-    (cd "$sources" && CGO_ENABLED=0 go build -o "$program" golang.zx2c4.com/wireguard)
+    say "building $1"
+    (cd "$sources" && CGO_ENABLED=0 go build -o "$program" "$2")
 }
 
 # With a Docker engine and a registry, kind and its companions are enough.
