@@ -13,11 +13,11 @@ main() {
         -p sinfonia-bench
     # What is measured where, by the beginning of the figures' names.
     case ${1:-} in
-    tier2_* | gateway_*) ;;
+    tier2_* | gateway_* | helm_* | pod_*) ;;
     *) here "$@" ;;
     esac
     case ${1:-} in
-    '' | tier2_* | gateway_*) on_cluster "$@" ;;
+    '' | tier2_* | gateway_* | helm_* | pod_*) on_cluster "$@" ;;
     esac
 }
 

@@ -11,7 +11,7 @@ me=$(id -u)
 main() {
     case ${test##*/} in
     root-*) as_root "$test" "$@" ;;
-    cluster*-*)
+    cluster*-* | charts-*)
         # Makes the user as whom these tests run clients.
         as_root "$here/as-user.sh" true
         # Where the cluster's nodes can be reached, which is a network namespace unless the host reaches them.

@@ -1,7 +1,7 @@
 # What deploy/kind/up, down and demo share. Sourced.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
-cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../.."
+cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../.." || exit
 namespace=sinfonia
 # tier1's port on every node.
 node_port=30500

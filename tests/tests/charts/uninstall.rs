@@ -1,0 +1,53 @@
+//! Uninstalling leaves nothing, whether tier2 works or not.
+
+use std::collections::BTreeSet;
+
+use sinfonia_tests::cluster::NAMESPACE;
+use sinfonia_tests::eventually;
+use sinfonia_tests::releases::Releases;
+
+use crate::install::{FETCH, deployments};
+
+#[test]
+fn nothing_is_left() {
+    check(|_| ());
+}
+
+#[test]
+fn nothing_is_left_where_tier2_is_dead() {
+    check(|releases| {
+        releases.scale("sinfonia-tier2", 0);
+        releases.scale("sinfonia-gateway", 0);
+    });
+}
+
+/// Installs, has a client deploy and leave, and uninstalls after something has happened.
+fn check(happens: impl FnOnce(&Releases)) {
+    let releases = Releases::new();
+    let before = settled(&releases);
+    releases.both("charts/sinfonia-tier1", "charts/sinfonia-tier2");
+    for who in ["one", "another"] {
+        let client = releases.client(who, &[], &FETCH).finish();
+        assert_eq!(client.code(), 0, "{}", client.errors);
+    }
+    assert_eq!(deployments(&releases), 2, "leases have not ended");
+    happens(&releases);
+    for release in ["sinfonia-tier2", "sinfonia-tier1"] {
+        releases.helm(&["uninstall", release, "--namespace", NAMESPACE, "--wait", "--timeout", "2m"]);
+    }
+    let mut left = BTreeSet::new();
+    eventually(&format!("nothing is left beside {left:?}"), || {
+        left = &releases.objects() - &before;
+        left.is_empty()
+    });
+}
+
+/// What is there once what earlier tests left has gone.
+fn settled(releases: &Releases) -> BTreeSet<String> {
+    let mut last = releases.objects();
+    eventually("the cluster is quiet", || {
+        let now = releases.objects();
+        std::mem::replace(&mut last, now.clone()) == now
+    });
+    last
+}
