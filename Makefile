@@ -31,8 +31,9 @@ cluster-down: ## Remove it, and what was left of it
 images: ## Make the images of the demo backend and of test pods, and load them into the cluster
 	@scripts/cluster.sh images
 
-charts: ## Package the charts that RECIPES names
+charts: ## Package the charts, in target/charts, and put that of the demo backend beside RECIPES
 	@scripts/charts.sh
+	@scripts/charts.sh --packages target/charts
 
 test: lint unit fuzz-smoke e2e ## Everything that has to pass
 

@@ -39,6 +39,8 @@ on_cluster() {
     scripts/setup.sh cluster
     scripts/cluster.sh up
     scripts/cloudlet.sh release
+    # shellcheck disable=SC2046  # names
+    scripts/cluster.sh load $(scripts/images.sh tier1 tier2 gateway postgres)
     local settings
     settings=$(scripts/cluster.sh env)
     eval "$settings"

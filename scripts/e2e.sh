@@ -7,7 +7,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo build --locked --workspace --all-targets
+targets=${SINFONIA_E2E:-namespace e2e database root cluster charts}
 scripts/cluster.sh up
+if [[ " $targets " = *" charts "* ]]; then
+    # As people do it, and once more, which changes nothing.
+    deploy/kind/up
+    deploy/kind/up
+    deploy/kind/demo | tee /dev/stderr | grep -q 'Hello, world!'
+    # shellcheck disable=SC2046  # one name
+    scripts/cluster.sh load $(scripts/images.sh postgres)
+fi
 scripts/cloudlet.sh debug
 
 stage=$(mktemp -d)
@@ -24,4 +33,4 @@ runner="target.'cfg(unix)'.runner='$PWD/scripts/run-test.sh'"
 # shellcheck disable=SC2046,SC2086  # words
 # The whole workspace, so that nothing is built a second time with other features.
 cargo test --locked --workspace --no-fail-fast --config "$runner" \
-    $(printf -- '--test %s ' ${SINFONIA_E2E:-namespace e2e database root cluster}) -- "$@"
+    $(printf -- '--test %s ' $targets) -- "$@"
