@@ -30,7 +30,19 @@ export SINFONIA_BIN_DIR=$stage/bin
 export SINFONIA_REFERENCE_CLIENT=$stage/reference-client/bin/sinfonia-tier3
 export SINFONIA_SCHEMATHESIS=$stage/schemathesis/bin/schemathesis
 runner="target.'cfg(unix)'.runner='$PWD/scripts/run-test.sh'"
-# shellcheck disable=SC2046,SC2086  # words
+status=0
 # The whole workspace, so that nothing is built a second time with other features.
-cargo test --locked --workspace --no-fail-fast --config "$runner" \
-    $(printf -- '--test %s ' $targets) -- "$@"
+run_tests() {
+    # shellcheck disable=SC2046  # words
+    cargo test --locked --workspace --no-fail-fast --config "$runner" $(printf -- '--test %s ' "${chosen[@]}") -- "$@" ||
+        status=$?
+}
+
+read -ra chosen <<<"${targets/charts/}"
+[ ${#chosen[@]} = 0 ] || run_tests "$@"
+# They remove the cloudlet that the others use.
+if [[ " $targets " = *" charts "* ]]; then
+    chosen=(charts)
+    run_tests "$@"
+fi
+exit $status
