@@ -1,8 +1,9 @@
 //! Uninstalling leaves nothing, whether tier2 works or not.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
-use sinfonia_tests::cluster::NAMESPACE;
+use sinfonia_tests::cluster::{NAMESPACE, output_of};
 use sinfonia_tests::eventually;
 use sinfonia_tests::releases::Releases;
 
@@ -34,6 +35,16 @@ fn check(happens: impl FnOnce(&Releases)) {
     happens(&releases);
     for release in ["sinfonia-tier2", "sinfonia-tier1"] {
         releases.helm(&["uninstall", release, "--namespace", NAMESPACE, "--wait", "--timeout", "2m"]);
+    }
+    // Nor on the gateway's node.
+    for node in releases.cluster.list("nodes", &[]) {
+        let annotations = node["metadata"]["annotations"].to_string();
+        assert!(!annotations.contains("findcloudlet.org") && !annotations.contains("kilo.squat.ai"), "{annotations}");
+        let name = node["metadata"]["name"].as_str().unwrap();
+        let interfaces = output_of(Command::new("docker").args(["exec", name, "ls", "/sys/class/net"]));
+        assert!(!interfaces.split_whitespace().any(|interface| interface == "sinfonia"), "{name}: {interfaces}");
+        let tables = output_of(Command::new("docker").args(["exec", name, "nft", "list", "tables"]));
+        assert!(!tables.contains("sinfonia"), "{name}: {tables}");
     }
     let mut left = BTreeSet::new();
     eventually(&format!("nothing is left beside {left:?}"), || {

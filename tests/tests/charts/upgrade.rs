@@ -37,7 +37,8 @@ fn a_client_that_is_connected_keeps_its_backend_over_upgrade_and_rollback() {
     let upgrade = |release: &str| {
         let chart = format!("charts/{release}");
         // A value that changes pods, so that all of them are made anew, the gateway's as well.
-        let mut arguments = vec!["upgrade", release, &chart, "--namespace", NAMESPACE, "--reset-then-reuse-values", "--wait"];
+        let mut arguments =
+            vec!["upgrade", release, &chart, "--namespace", NAMESPACE, "--reset-then-reuse-values", "--wait"];
         arguments.extend(["--timeout", "3m", "--set", "podAnnotations.upgraded=yes"]);
         if release == "sinfonia-tier2" {
             arguments.extend(["--set", "gateway.podAnnotations.upgraded=yes"]);
