@@ -1,18 +1,15 @@
 #!/usr/bin/env bash
-# Puts on the cluster what a cloudlet needs beside tier2: the custom resource, the rights, and the gateway
-# from the program that was built.
-#   scripts/cloudlet.sh debug|release
+# Puts on the cluster what a cloudlet needs beside tier2: the custom resource, the rights, and the gateway.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-built=${CARGO_TARGET_DIR:-target}/$1
-image=localhost/sinfonia/gateway:0.1.0
+image=sinfonia-gateway:0.1.0
 
 kubectl() { scripts/cluster.sh run kubectl "$@"; }
 
 eval "$(scripts/cluster.sh env)"
 before=$(docker image inspect --format '{{.Id}}' $image 2>/dev/null || true)
-scripts/cluster.sh image $image "$built/sinfonia-gateway"
+scripts/cluster.sh images gateway
 kubectl apply -f deploy/kubernetes/crds/ -f deploy/kubernetes/ >/dev/null
 # On another node after a restart, it would have another endpoint.
 kubectl -n sinfonia patch deployment sinfonia-gateway --patch \
