@@ -9,6 +9,7 @@ cargo clippy --locked --workspace --all-targets -- -D warnings
 # Those that are not run by a plain `cargo test` are not among all targets.
 cargo clippy --locked --workspace --test '*' -- -D warnings
 scripts/queries.sh --check
+"${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/hadolint/bin/hadolint" images/*/Containerfile
 shellcheck -x scripts/*.sh deploy/kind/{lib.sh,up,down,demo} tests/lab/*.sh tests/lab/runc-without-sys-resource .ci/run
 scripts/lint-charts.sh
 

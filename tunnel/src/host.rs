@@ -121,6 +121,12 @@ impl HostInterface {
     }
 }
 
+/// Whether this process may make interfaces in its network namespace (`CAP_NET_ADMIN`).
+#[must_use]
+pub fn may_make_interfaces() -> bool {
+    caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_NET_ADMIN).unwrap_or(false)
+}
+
 /// Ends the netlink connection's task with the work it was made for.
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
 
