@@ -49,9 +49,10 @@ fn manifests_can_be_taken_over() {
     let refused = releases.try_helm(&install);
     let errors = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && errors.contains("invalid ownership metadata"), "{errors}");
-    releases.helm(&[&install[..], &["--take-ownership", "--wait"]].concat());
+    let gateway = ["--set", "gateway.enabled=true", "--take-ownership", "--wait", "--timeout", "3m"];
+    releases.helm(&[&install[..], &gateway].concat());
     releases.helm(&["uninstall", "sinfonia-tier2", "--namespace", "sinfonia", "--wait"]);
-    // The peers' was not the release's: there is no gateway.
+    // The peers were somebody else's from the beginning.
     let left: Vec<_> = releases.cluster.list("crds", &[]);
     let names: Vec<_> = left.iter().filter_map(|crd| crd["metadata"]["name"].as_str()).collect();
     assert!(names.contains(&"peers.kilo.squat.ai") && !names.contains(&CRD), "{names:?}");
