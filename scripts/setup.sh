@@ -22,7 +22,7 @@ main() {
     case $purpose in
     build) packages cc:gcc cc:libc6-dev ;;
     demo)
-        packages cc:gcc cc:libc6-dev busybox:busybox
+        packages cc:gcc cc:libc6-dev busybox:busybox curl:curl
         tun 2
         namespaces
         ;;
