@@ -158,12 +158,16 @@ load() {
     if [ "$engine" = podman ]; then
         podman load --quiet --input "$file.tar" >/dev/null
     elif [ "$(builder)" = buildah ]; then
-        # What reads OCI archives is newer than many engines.
-        "$engine" image rm "$image" >/dev/null 2>&1 || true
+        # Many engines are older than those that read OCI archives.
+        docker image rm "$image" >/dev/null 2>&1 || true
         buildah_here inspect "$image" >/dev/null 2>&1 || buildah_here pull --quiet "oci-archive:$file.tar" >/dev/null
-        buildah_here push --quiet "$image" "docker-daemon:$image" >/dev/null
+        buildah_here push --quiet "$image" "docker-archive:$work/docker.tar:$image" >/dev/null
+        docker load --quiet --input "$work/docker.tar" >/dev/null
+        rm "$work/docker.tar"
+        # Buildah's own name for it goes along.
+        [[ $image = localhost/* ]] || docker image rm "localhost/$image" >/dev/null
     fi
-    "$engine" tag "$image" "${image%:*}:latest"
+    [[ $image = localhost/* ]] || "$engine" tag "$image" "${image%:*}:latest"
     "$engine" image inspect --format '{{.Id}}' "$image" >"$file.$engine"
 }
 

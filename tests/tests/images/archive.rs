@@ -30,7 +30,7 @@ pub(crate) struct Entry {
 pub(crate) fn path(name: &str, ending: &str) -> PathBuf {
     let given = std::env::var_os("SINFONIA_IMAGES").map(PathBuf::from);
     let directory = given.unwrap_or_else(|| project().join("target/images"));
-    let path = directory.join(format!("sinfonia-{name}-{VERSION}.{ending}"));
+    let path = directory.join(format!("{name}-{VERSION}.{ending}"));
     assert!(path.exists(), "{} is missing: make images", path.display());
     path
 }
@@ -46,12 +46,13 @@ impl Image {
         for name in ["archive", "root"] {
             fs::create_dir(at(name)).unwrap();
         }
-        extract(&path(name, "tar"), &at("archive"));
+        let archive = format!("sinfonia-{name}");
+        extract(&path(&archive, "tar"), &at("archive"));
         let index = read(&at("archive/index.json"));
         let blob = |digest: &Value| at("archive/blobs").join(digest.as_str().unwrap().replace(':', "/"));
         let manifests = index["manifests"].as_array().unwrap();
         assert_eq!(manifests.len(), 1);
-        let written = fs::read_to_string(path(name, "digest")).unwrap();
+        let written = fs::read_to_string(path(&archive, "digest")).unwrap();
         assert_eq!(manifests[0]["digest"], written.trim());
         let manifest = read(&blob(&manifests[0]["digest"]));
         for layer in manifest["layers"].as_array().unwrap() {

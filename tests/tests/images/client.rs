@@ -11,6 +11,7 @@ fn podman_runs_it() {
         fetches_with_its_flags(scene);
         names_the_flag_that_is_missing(scene);
         keeps_the_tunnel_up_for_others(scene);
+        leaves_nothing_in_a_network_that_stays(scene);
     });
 }
 
@@ -20,6 +21,7 @@ fn docker_runs_it() {
         fetches_with_its_flags(scene);
         names_the_flag_that_is_missing(scene);
         keeps_the_tunnel_up_for_others(scene);
+        leaves_nothing_in_a_network_that_stays(scene);
     });
 }
 
@@ -66,4 +68,28 @@ fn keeps_the_tunnel_up_for_others(scene: &Scene) {
     scene.stop(&name);
     let client = client.finish();
     assert_eq!(client.code(), 0, "{}", client.errors);
+}
+
+fn leaves_nothing_in_a_network_that_stays(scene: &Scene) {
+    let place = format!("sinfonia-test-place-{}", std::process::id());
+    scene.rest(&place);
+    let state =
+        || (scene.inside(&place, &["cat", "/etc/resolv.conf"]), scene.inside(&place, &["ls", "/sys/class/net"]));
+    let before = state();
+    let network = format!("container:{place}");
+    let flags = [&FLAGS[..], &["--network", &network]].concat();
+    let client = scene.client(&flags, &FETCH);
+    assert_eq!((client.code(), client.output.as_str()), (0, PAGE), "{}", client.errors);
+    assert_eq!(state(), before);
+
+    // Killed, it could put nothing back; the next one does.
+    let name = format!("sinfonia-test-killed-{}", std::process::id());
+    let client = scene.start(&[&flags[..], &["--name", &name]].concat(), &[]);
+    client.wait_for_log(&["keeping the tunnel"]);
+    assert_ne!(state(), before);
+    let client_ends = scene.kill(&name, client);
+    assert_eq!(client_ends.code(), 137, "{}", client_ends.errors);
+    let client = scene.client(&flags, &FETCH);
+    assert_eq!((client.code(), client.output.as_str()), (0, PAGE), "{}", client.errors);
+    assert_eq!(state(), before);
 }

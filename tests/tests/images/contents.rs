@@ -113,7 +113,7 @@ fn the_bill_of_materials_is_complete() {
         let image = Image::unpack(name);
         let documents = image.root().join("usr/share/doc/sinfonia");
         let bill = read(&documents.join("sbom.spdx.json"));
-        assert_eq!(bill, read(&path(name, "spdx.json")), "{name}");
+        assert_eq!(bill, read(&path(&format!("sinfonia-{name}"), "spdx.json")), "{name}");
         assert_eq!(bill["spdxVersion"], "SPDX-2.3");
         let packages = bill["packages"].as_array().unwrap();
         let all =

@@ -23,6 +23,9 @@ events_logger = 'file'
 runtime = 'runc'
 ";
 
+const TIER3: &str = "sinfonia-tier3";
+const TOOLBOX: &str = "localhost/sinfonia/toolbox";
+
 /// Who runs containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -97,7 +100,7 @@ impl Scene {
 
     /// The same, not waiting.
     pub(crate) fn start(&self, flags: &[&str], words: &[&str]) -> Running {
-        let mut command = self.containers.run(flags);
+        let mut command = self.containers.run(flags, TIER3);
         command.args([&self.server, &self.application]).args(words);
         self.world.start(command)
     }
@@ -106,9 +109,26 @@ impl Scene {
     pub(crate) fn beside(&self, name: &str, words: &[&str]) -> Finished {
         let (program, arguments) = words.split_first().unwrap();
         let network = format!("container:{name}");
-        let mut command = self.containers.run(&["--network", &network, "--entrypoint", program]);
+        let mut command = self.containers.run(&["--network", &network, "--entrypoint", program], TIER3);
         command.args(arguments);
         self.world.start(command).finish()
+    }
+
+    /// A container of this name that only keeps its network.
+    pub(crate) fn rest(&self, name: &str) {
+        let mut command = self.containers.run(&["--detach", "--name", name], TOOLBOX);
+        output_of(command.args(["sleep", "600"]));
+    }
+
+    /// What a program of such a container prints.
+    pub(crate) fn inside(&self, name: &str, words: &[&str]) -> String {
+        output_of(&mut self.containers.command(&[&["exec", name], words].concat()))
+    }
+
+    /// Ends a container without a chance to clean up.
+    pub(crate) fn kill(&self, name: &str, client: Running) -> Finished {
+        output_of(&mut self.containers.command(&["kill", "--signal", "KILL", name]));
+        client.finish()
     }
 
     /// Ends a container as an operator would.
@@ -124,14 +144,16 @@ impl Containers {
         if engine == Engine::Podman {
             fs::create_dir(&containers.directory).unwrap();
             fs::write(containers.directory.join("containers.conf"), PODMAN).unwrap();
-            output_of(containers.command(&["load", "--quiet", "--input"]).arg(path("tier3", "tar")));
+            for archive in [path("sinfonia-tier3", "tar"), path("localhost-sinfonia-toolbox", "tar")] {
+                output_of(containers.command(&["load", "--quiet", "--input"]).arg(archive));
+            }
         }
         containers.remove_all();
         containers
     }
 
-    fn run(&self, flags: &[&str]) -> Command {
-        let (label, image) = (format!("--label={LABEL}"), format!("sinfonia-tier3:{VERSION}"));
+    fn run(&self, flags: &[&str], image: &str) -> Command {
+        let (label, image) = (format!("--label={LABEL}"), format!("{image}:{VERSION}"));
         let mut command = self.command(&["run", "--rm", &label]);
         command.args(flags).arg(image);
         command
