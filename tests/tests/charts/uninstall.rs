@@ -47,8 +47,12 @@ fn check(happens: impl FnOnce(&Releases)) {
         assert!(!tables.contains("sinfonia"), "{name}: {tables}");
     }
     let mut left = BTreeSet::new();
-    eventually(&format!("nothing is left beside {left:?}"), || {
-        left = &releases.objects() - &before;
+    eventually("nothing is left", || {
+        let now = &releases.objects() - &before;
+        if now != left {
+            eprintln!("still there: {now:?}");
+        }
+        left = now;
         left.is_empty()
     });
 }
