@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-shell cluster-up cluster-down images charts test lint unit fuzz-smoke fuzz e2e failures bench clean
+.PHONY: help build demo demo-shell cluster-up cluster-down images images-again charts test lint unit fuzz-smoke fuzz e2e failures bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,11 +28,17 @@ cluster-up: ## Make a kind cluster to try things on, unless it is there and well
 cluster-down: ## Remove it, and what was left of it
 	@scripts/cluster.sh down
 
-images: ## Make the images of the demo backend and of test pods, and load them into the cluster
-	@scripts/cluster.sh images
+images: ## Make the images that are released, for Docker or podman and as archives in target/images
+	@scripts/setup.sh images
+	@scripts/images.sh
 
-charts: ## Package the charts that RECIPES names
+images-again: ## Make them once more from nothing in another place, and compare the digests (some 20 minutes)
+	@scripts/setup.sh images
+	@scripts/images-again.sh
+
+charts: ## Package the charts, in target/charts, and put that of the demo backend beside RECIPES
 	@scripts/charts.sh
+	@scripts/charts.sh --packages target/charts
 
 test: lint unit fuzz-smoke e2e ## Everything that has to pass
 

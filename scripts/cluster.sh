@@ -6,8 +6,7 @@
 #   scripts/cluster.sh env             print how a shell uses it, as export lines
 #   scripts/cluster.sh run COMMAND...  run a command where the nodes can be reached
 #   scripts/cluster.sh load IMAGE...   load images, by name or archive, into the nodes
-#   scripts/cluster.sh images          make and load the images of images/
-#   scripts/cluster.sh image NAME PROGRAM [PATH=FILE]...   make and load an image of a program (images.sh)
+#   scripts/cluster.sh images NAME...  make and load these of images/; without a name those that are released
 # SINFONIA_NODE_IMAGE is the nodes' image where a registry can be reached: kindest/node.
 set -euo pipefail
 
@@ -46,14 +45,9 @@ main() {
         ;;
     images)
         use
-        images
+        images "$@"
         ;;
-    image)
-        use
-        # shellcheck disable=SC2046  # one name
-        load $("$project/scripts/images.sh" "$@")
-        ;;
-    *) die "what should be done: up, down, env, run, load, images or image?" ;;
+    *) die "what should be done: up, down, env, run, load or images?" ;;
     esac
 }
 
@@ -84,9 +78,9 @@ up_tied() {
     netns=$1
     tools build
     well || create
-    inside kubectl apply -f "$project/deploy/kind/namespace.yaml" -f "$project/deploy/kind/kilo-peers.yaml" >/dev/null
-    images
-    "$project/scripts/charts.sh"
+    inside kubectl apply -f "$project/deploy/kind/namespace.yaml" >/dev/null
+    images helloworld toolbox
+    "$project/scripts/charts.sh" >/dev/null
     hint
 }
 
@@ -242,11 +236,8 @@ pull() {
 }
 
 images() {
-    local made debian=debian:bookworm-slim
-    if [ -n "$netns" ] || ! pull $debian; then
-        debian=$("$lab/debian-image.sh")
-    fi
-    made=$(SINFONIA_DEBIAN_IMAGE=$debian "$project/scripts/images.sh")
+    local made
+    made=$("$project/scripts/images.sh" "$@")
     # shellcheck disable=SC2086  # one name a line
     load $made
 }

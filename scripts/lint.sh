@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks format, lints, dependencies and scripts.
+# Checks format, lints, dependencies, scripts and charts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,9 @@ cargo clippy --locked --workspace --all-targets -- -D warnings
 # Those that are not run by a plain `cargo test` are not among all targets.
 cargo clippy --locked --workspace --test '*' -- -D warnings
 scripts/queries.sh --check
-shellcheck scripts/*.sh tests/lab/*.sh tests/lab/runc-without-sys-resource .ci/run
+"${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/hadolint/bin/hadolint" images/*/Containerfile
+shellcheck -x scripts/*.sh deploy/kind/{lib.sh,up,down,demo} tests/lab/*.sh tests/lab/runc-without-sys-resource .ci/run
+scripts/lint-charts.sh
 
 deny=${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/bin/cargo-deny
 "$deny" --locked --log-level error check --hide-inclusion-graph bans licenses sources

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Cargo's runner for the end-to-end tests: the test targets named root and cluster* run as root, the others
+# Cargo's runner for the end-to-end tests: the test targets named root, cluster* and images run as root, the others
 # as an ordinary user, whoever calls.
 set -euo pipefail
 
@@ -11,7 +11,7 @@ me=$(id -u)
 main() {
     case ${test##*/} in
     root-*) as_root "$test" "$@" ;;
-    cluster*-*)
+    cluster*-* | charts-*)
         # Makes the user as whom these tests run clients.
         as_root "$here/as-user.sh" true
         # Where the cluster's nodes can be reached, which is a network namespace unless the host reaches them.
@@ -20,6 +20,13 @@ main() {
         else
             as_root "$test" "$@"
         fi
+        ;;
+    images-*)
+        # Containers, mounts and files end with the test, however that ends.
+        # shellcheck disable=SC2016  # for the shell below
+        as_root ${SINFONIA_CLUSTER_NETNS:+nsenter --net="/run/netns/$SINFONIA_CLUSTER_NETNS"} \
+            unshare --mount --pid --fork --kill-child --mount-proc \
+            bash -c 'mount -t tmpfs tmpfs /mnt && TMPDIR=/mnt exec "$@"' - "$test" "$@"
         ;;
     *)
         [ "$me" != 0 ] && exec "$test" "$@"

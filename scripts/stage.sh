@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Copies the built programs and the reference client to where every user can read them.
-#   scripts/stage.sh DIRECTORY debug|release
+#   scripts/stage.sh DIRECTORY PROGRAMS     where cargo put these
 # The directory then holds bin/, reference-client/, and schemathesis/ if that is installed.
 set -euo pipefail
 
 stage=$1
-built=${CARGO_TARGET_DIR:-target}/$2
+built=$2
 
 chmod 755 "$stage"
 mkdir "$stage/bin"

@@ -58,6 +58,23 @@ impl EndpointsFile {
         })
     }
 
+    /// Removes the file.
+    ///
+    /// # Errors
+    /// If it is there and stays.
+    pub(crate) fn remove(&self) -> Result<(), EndpointsError> {
+        for name in [FILE.to_owned(), format!(".{FILE}.new")] {
+            let path = self.directory.join(name);
+            match fs::remove_file(&path) {
+                Err(reason) if reason.kind() != io::ErrorKind::NotFound => {
+                    return Err(EndpointsError { what: "remove", path, reason });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Replaces the file so that a crash leaves the old or the new one.
     fn write(&self, endpoints: &Endpoints) -> Result<(), EndpointsError> {
         let path = self.directory.join(FILE);

@@ -1,9 +1,10 @@
 //! The wiring: from a configuration to a running gateway.
 
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{AbortHandle, abortable};
 use kube::runtime::watcher;
@@ -30,6 +31,10 @@ use crate::routes::routes;
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 /// How long requests may take to finish at the end: one may be waiting for a deployment.
 const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// How long a gateway may take to end before what it leaves is removed.
+const END: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a gateway does not start, or ends.
 #[derive(Debug, Error)]
@@ -69,6 +74,14 @@ pub enum GatewayError {
     /// HTTP.
     #[error(transparent)]
     Server(#[from] ServeError),
+    /// There is one on the node.
+    #[error("a gateway still runs on this node: TCP port {port}: {error}. Stop it first")]
+    Alive {
+        /// Its API's port.
+        port: u16,
+        /// What the system said.
+        error: io::Error,
+    },
     /// Metrics.
     #[error("the metrics of peers cannot be shown: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -120,6 +133,42 @@ pub async fn run(config: Config) -> Result<(), GatewayError> {
     tasks.spawn(keeper.run());
     tasks.spawn(remember(file, backend, endpoints));
     serve(server, readiness, prober, announcer).await
+}
+
+/// Removes what a gateway leaves on its node for the next one, once it has ended: announcement, interface, rules and
+/// clients' endpoints.
+///
+/// # Errors
+/// See [`GatewayError`]; what can be removed is.
+pub async fn remove(config: Config) -> Result<(), GatewayError> {
+    await_end(config.port).await?;
+    // Without the interface no packet of a client passes, so the rules may go.
+    let interface = HostInterface { name: config.interface.clone(), mtu: config.mtu, routes: Vec::new() };
+    let interface = interface.remove().await.map_err(BackendError::from);
+    let rules = match &interface {
+        Ok(()) => Table::new(&config.interface, &config.client_networks).remove(),
+        Err(_) => Ok(()),
+    };
+    let endpoints = EndpointsFile::open(&config.state_directory).and_then(|file| file.remove());
+    let client = connect(config.kubeconfig.as_deref()).await?;
+    patiently(|| async { Nodes::new(&client).withdraw(&config.node).await }).await?;
+    interface?;
+    rules?;
+    endpoints?;
+    tracing::info!(node = config.node, "nothing of the gateway is left");
+    Ok(())
+}
+
+/// Waits until no gateway has the port of its API.
+async fn await_end(port: u16) -> Result<(), GatewayError> {
+    let deadline = Instant::now() + END;
+    while let Err(error) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
+        if error.kind() != io::ErrorKind::AddrInUse || Instant::now() >= deadline {
+            return Err(GatewayError::Alive { port, error });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
 }
 
 /// Serves until a signal, or until the node is not ours any more.

@@ -21,5 +21,5 @@ mod routes;
 pub use announce::AnnounceError;
 pub use config::{Config, WireGuard};
 pub use endpoints::EndpointsError;
-pub use gateway::{GatewayError, run};
-pub use options::Options;
+pub use gateway::{GatewayError, remove, run};
+pub use options::{Command, Options};

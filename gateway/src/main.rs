@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use sinfonia_gateway::{Options, run};
+use sinfonia_gateway::{Command, Options, remove, run};
 use sinfonia_telemetry::Verbosity;
 
 fn main() -> ExitCode {
@@ -20,6 +20,10 @@ fn start(options: Options) -> anyhow::Result<()> {
     let _telemetry = sinfonia_telemetry::init("sinfonia-gateway", Verbosity::Normal);
     // It fails only if there is one already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    actix_rt::System::new().block_on(run(options.into_config()))?;
+    let system = actix_rt::System::new();
+    match options.command {
+        None => system.block_on(run(options.into_config()))?,
+        Some(Command::Remove) => system.block_on(remove(options.into_config()))?,
+    }
     Ok(())
 }

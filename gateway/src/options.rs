@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use sinfonia_tunnel::DEFAULT_MTU;
 
@@ -14,6 +14,10 @@ use crate::config::{Config, WireGuard};
 #[derive(Debug, Parser)]
 #[command(name = "sinfonia-gateway", version)]
 pub struct Options {
+    /// Something else than to serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Address of the HTTP API [default: the node's address in the cluster].
     #[arg(long, env = "SINFONIA_HOST")]
     host: Option<IpAddr>,
@@ -68,6 +72,14 @@ pub struct Options {
     /// Configuration file for the cluster's API [default: as a pod in the cluster].
     #[arg(long, env = "SINFONIA_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+}
+
+/// What a gateway can do beside serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Removes what a gateway leaves on its node when it ends, so that the next one goes on: interface, packet filter
+    /// rules, annotations. Waits for the end of one that runs. The options of serving come before it.
+    Remove,
 }
 
 impl Options {
@@ -130,6 +142,14 @@ mod tests {
             assert!(error.contains(arguments[0]), "{error}");
         }
         assert!(Options::try_parse_from(["sinfonia-gateway"]).unwrap_err().to_string().contains("--node"));
+    }
+
+    #[test]
+    fn it_serves_unless_told_otherwise() {
+        let command = |arguments: &[&str]| {
+            Options::try_parse_from(["sinfonia-gateway", "--node", "n"].iter().chain(arguments)).unwrap().command
+        };
+        assert_eq!((command(&[]), command(&["remove"])), (None, Some(Command::Remove)));
     }
 
     #[test]

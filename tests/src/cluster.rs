@@ -44,11 +44,20 @@ impl Cluster {
     /// # Panics
     /// Without a cluster.
     pub fn new() -> Self {
+        let cluster = Self::without_cloudlet();
+        cluster.remove_deployments();
+        cluster.write_account();
+        cluster
+    }
+
+    /// The cluster whatever is on it.
+    ///
+    /// # Panics
+    /// Without a cluster.
+    pub fn without_cloudlet() -> Self {
         assert!(std::env::var_os("KUBECONFIG").is_some(), "no cluster: run by `make e2e`, or after `make cluster-up`");
         let turn = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
         let cluster = Self { world: World::new(), _alone: alone(), _turn: turn };
-        cluster.remove_deployments();
-        cluster.write_account();
         cluster.copy_client();
         cluster
     }

@@ -7,6 +7,7 @@ mod postgres;
 mod process;
 mod proxy;
 mod relay;
+pub mod releases;
 mod world;
 
 pub use leftovers::{children, processes_in};

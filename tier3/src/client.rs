@@ -39,6 +39,7 @@ pub struct Tier3 {
     trust: Option<Arc<ClientConfig>>,
     pub(crate) handshake_limit: Duration,
     pub(crate) helper: Option<std::path::PathBuf>,
+    pub(crate) present: bool,
     token: Option<BearerToken>,
 }
 
@@ -54,6 +55,7 @@ pub struct Tier3Builder {
     trust: TlsTrust,
     handshake_limit: Duration,
     helper: Option<std::path::PathBuf>,
+    present: bool,
     token: Option<BearerToken>,
 }
 
@@ -116,6 +118,14 @@ impl Tier3Builder {
         self
     }
 
+    /// Makes the tunnel in the present network namespace, that of a container, for all programs in it; needs
+    /// `CAP_NET_ADMIN`. One tunnel has room there, so that no more than one deployment is asked for.
+    #[must_use]
+    pub fn present(mut self, present: bool) -> Self {
+        self.present = present;
+        self
+    }
+
     /// The client.
     ///
     /// # Errors
@@ -127,11 +137,12 @@ impl Tier3Builder {
             endpoint,
             keys: self.keys,
             location: self.location,
-            results: self.results,
+            results: if self.present { 1 } else { self.results },
             release: self.release,
             trust: self.trust.client_config()?,
             handshake_limit: self.handshake_limit,
             helper: self.helper,
+            present: self.present,
             token: self.token,
         })
     }
@@ -151,6 +162,7 @@ impl Tier3 {
             trust: TlsTrust::default(),
             handshake_limit: HANDSHAKE_LIMIT,
             helper: None,
+            present: false,
             token: None,
         }
     }
@@ -192,12 +204,19 @@ impl Tier3 {
         Deploying::new(lease, answer.instrument(span).boxed())
     }
 
+    /// Whether its tunnel is made in the present network namespace, see [`Tier3Builder::present`].
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.present
+    }
+
     /// A namespace for the application, with an interface but no tunnel yet.
     ///
     /// # Errors
     /// [`Error::Namespace`].
     pub async fn namespace(&self) -> Result<Namespace, Error> {
-        let options = NamespaceOptions { helper: self.helper.clone(), ..NamespaceOptions::default() };
+        let options =
+            NamespaceOptions { helper: self.helper.clone(), present: self.present, ..NamespaceOptions::default() };
         Ok(Namespace::create(options).await?)
     }
 

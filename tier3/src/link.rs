@@ -41,6 +41,10 @@ pub(crate) async fn attempt(
 ) -> Result<Link, Failure> {
     let config = config(deployment, key)?;
     let endpoint = resolve(&config).await?;
+    let around = config.allowed_ips().iter().find(|network| client.present && network.contains(&endpoint.ip()));
+    if let Some(network) = around {
+        return Err(TunnelError::Encloses { endpoint, network: network.to_string() }.into());
+    }
     let namespace = match namespace {
         Some(namespace) => namespace,
         None => client.namespace().await.map_err(fatal)?,

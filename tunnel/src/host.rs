@@ -89,6 +89,20 @@ impl HostInterface {
         Ok(())
     }
 
+    /// Removes the interface with its routes, inside a tokio runtime with I/O; that there is none is as good.
+    ///
+    /// # Errors
+    /// See [`HostInterfaceError`].
+    pub async fn remove(&self) -> Result<(), HostInterfaceError> {
+        let index = match nix::net::if_::if_nametoindex(self.name.as_str()) {
+            Err(Errno::ENODEV) => return Ok(()),
+            index => index.map_err(|errno| self.refused("read the index", errno.into()))?,
+        };
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| self.refused("remove", error))?;
+        let _connection = AbortOnDrop(tokio::spawn(connection));
+        self.within("end the existence", handle.link().del(index).execute()).await
+    }
+
     async fn within(
         &self,
         what: &str,
@@ -105,6 +119,12 @@ impl HostInterface {
     fn refused(&self, what: &str, reason: io::Error) -> HostInterfaceError {
         HostInterfaceError::Refused { what: what.into(), name: self.name.clone(), reason }
     }
+}
+
+/// Whether this process may make interfaces in its network namespace (`CAP_NET_ADMIN`).
+#[must_use]
+pub fn may_make_interfaces() -> bool {
+    caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_NET_ADMIN).unwrap_or(false)
 }
 
 /// Ends the netlink connection's task with the work it was made for.

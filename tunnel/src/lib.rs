@@ -20,7 +20,7 @@ mod tun;
 pub use config::{CLIENT_KEEPALIVE, Config, ConfigError, DEFAULT_MTU};
 pub use device::{Binding, Device, DeviceError};
 pub use engine::{LinkId, Peer, PeerStats};
-pub use host::{HostInterface, HostInterfaceError};
+pub use host::{HostInterface, HostInterfaceError, may_make_interfaces};
 pub use kernel::{KernelDevice, KernelError};
 pub use key::{PrivateKey, PrivateKeyError};
 pub use memory::release_code;

@@ -2,6 +2,7 @@
 //! run as root where the cluster's nodes can be reached; `KUBECONFIG` says which cluster.
 
 mod burst;
+mod charts;
 mod gateway;
 mod many;
 mod ready;
@@ -14,11 +15,13 @@ use sinfonia_tests::cluster::{Cluster, deploy_path};
 
 use crate::Bench;
 
-pub(crate) const BENCHES: [Bench; 4] = [
+pub(crate) const BENCHES: [Bench; 5] = [
     (&ready::FIGURES, ready::run),
     (&burst::FIGURES, burst::run),
     (&many::FIGURES, many::run),
     (&gateway::FIGURES, gateway::run),
+    // Removes the cloudlet that the others use.
+    (&charts::FIGURES, charts::run),
 ];
 
 /// How long one deployment may take on a loaded machine.

@@ -75,6 +75,18 @@ fn the_node_itself_is_closed_to_clients() {
 }
 
 #[test]
+fn nothing_stays_when_the_gateway_is_removed() {
+    if !in_namespace("nothing_stays_when_the_gateway_is_removed") {
+        return;
+    }
+    drop(Network::new(&access()));
+    assert!(table().exists().unwrap());
+    Network::remove_clients();
+    table().remove().unwrap();
+    assert!(!table().exists().unwrap());
+}
+
+#[test]
 fn pods_may_answer_but_not_call() {
     if !in_namespace("pods_may_answer_but_not_call") {
         return;

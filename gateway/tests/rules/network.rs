@@ -80,6 +80,15 @@ impl Network {
         })
     }
 
+    /// Removes the clients' interface, as when the gateway is uninstalled.
+    pub(crate) fn remove_clients() {
+        let interface = HostInterface { name: CLIENTS.into(), mtu: 1420, routes: Vec::new() };
+        in_runtime(interface.remove()).unwrap();
+        assert_eq!(nix::net::if_::if_nametoindex(CLIENTS), Err(nix::errno::Errno::ENODEV));
+        // Nothing to remove is no reason to fail.
+        in_runtime(interface.remove()).unwrap();
+    }
+
     fn open() -> Self {
         let interface = |name: &str, routes: &[&str]| HostInterface {
             name: name.into(),

@@ -26,6 +26,7 @@ const LONGEST_WAIT: f64 = 600.0;
     name = "sinfonia-tier3",
     version,
     override_usage = "sinfonia-tier3 [OPTIONS] <tier1-url> <uuid|alias> <application> [args]...\n       \
+                      sinfonia-tier3 --sidecar [OPTIONS] <tier1-url> <uuid|alias> [application] [args]...\n       \
                       sinfonia-tier3 --zeroconf [OPTIONS] [tier1-url] <uuid|alias> <application> [args]...",
     after_help = status::HELP
 )]
@@ -54,6 +55,11 @@ pub(crate) struct Args {
     /// Frees the cloudlet on leaving, instead of when the deployment's lease ends
     #[arg(long, env = "SINFONIA_RELEASE", value_parser = FalseyValueParser::new())]
     release: bool,
+
+    /// In a container: makes the tunnel in its network namespace, where others that share it use it too; without an
+    /// application keeps it up until told to stop. Needs NET_ADMIN
+    #[arg(long, env = "SINFONIA_SIDECAR", value_parser = FalseyValueParser::new())]
+    sidecar: bool,
 
     /// Certificates of further authorities (PEM) that an https server may be certified by, beside the public ones
     #[arg(long, env = "SINFONIA_TLS_CA", value_name = "FILE")]
@@ -96,6 +102,8 @@ pub(crate) enum QrStyle {
 pub(crate) enum Task {
     /// Run this command, program first.
     Run(Vec<OsString>),
+    /// Keep the tunnel up for others in the network namespace.
+    Keep,
     ConfigDebug,
     /// Show the tunnel for these Android packages.
     Qr(QrStyle, Vec<String>),
@@ -113,6 +121,7 @@ pub(crate) struct Invocation {
     pub(crate) debug: bool,
     pub(crate) results: u8,
     pub(crate) release: bool,
+    pub(crate) sidecar: bool,
     pub(crate) tls_ca: Option<PathBuf>,
     pub(crate) handshake_limit: Duration,
     pub(crate) location: Option<Location>,
@@ -145,6 +154,7 @@ impl Args {
         let task = match (self.config_debug, self.qrcode) {
             (true, _) => Task::ConfigDebug,
             (false, Some(style)) => Task::Qr(style, packages(&command).map_err(invalid)?),
+            (false, None) if command.is_empty() && self.sidecar => Task::Keep,
             (false, None) if command.is_empty() => {
                 let text = "the application to run is missing, for example `bash`".to_owned();
                 return Err(wrong(ErrorKind::MissingRequiredArgument, text));
@@ -153,6 +163,9 @@ impl Args {
         };
         if !(self.handshake_timeout > 0.0 && self.handshake_timeout <= LONGEST_WAIT) {
             return Err(invalid(format!("--handshake-timeout must be above 0 and at most {LONGEST_WAIT} seconds")));
+        }
+        if self.sidecar && self.results > 1 {
+            return Err(invalid("--results: there is room for one tunnel in a network namespace (--sidecar)".into()));
         }
         let token = TokenSource::find("--token-file", self.token_file.as_deref(), "SINFONIA_TOKEN")
             .map_err(|error| invalid(error.to_string()))?;
@@ -165,6 +178,7 @@ impl Args {
             debug: self.debug,
             results: self.results,
             release: self.release,
+            sidecar: self.sidecar,
             tls_ca: self.tls_ca,
             handshake_limit: Duration::from_secs_f64(self.handshake_timeout),
             location: self.location,

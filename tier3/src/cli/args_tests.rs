@@ -64,6 +64,15 @@ fn exports_need_no_command() {
 }
 
 #[test]
+fn a_sidecar_may_run_nothing() {
+    let invocation = parse(&["--sidecar", URL, HELLOWORLD]).unwrap();
+    assert!(invocation.sidecar);
+    assert_eq!(invocation.task, Task::Keep);
+    let invocation = parse(&["--sidecar", URL, HELLOWORLD, "fetch", "http://helloworld/"]).unwrap();
+    assert_eq!(invocation.task, command(&["fetch", "http://helloworld/"]));
+}
+
+#[test]
 fn zeroconf_needs_no_url() {
     let invocation = parse(&["--zeroconf", "helloworld", "curl", "--debug"]).unwrap();
     assert_eq!((invocation.url, invocation.zeroconf), (None, true));
@@ -88,6 +97,7 @@ fn what_is_wrong_is_named() {
         (&["--handshake-timeout", "NaN", URL, HELLOWORLD, "true"], "--handshake-timeout"),
         (&["--qrcode", "huge", URL, HELLOWORLD], "--qrcode"),
         (&["--qrcode", "alt", "--config-debug", URL, HELLOWORLD], "--config-debug"),
+        (&["--sidecar", "--results", "2", URL, HELLOWORLD], "--results"),
         (&["--nonsense", URL, HELLOWORLD, "true"], "--nonsense"),
     ] {
         let error = parse(words).unwrap_err();

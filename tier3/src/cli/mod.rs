@@ -23,6 +23,8 @@ use progress::Progress;
 use signals::Signals;
 use terminal::Terminal;
 
+const NET_ADMIN: &str = "Start it with `--cap-add NET_ADMIN --device /dev/net/tun`.";
+
 /// Why the program ends before the application did.
 enum Early {
     Failed(Error),
@@ -45,6 +47,7 @@ pub(crate) async fn run(invocation: Invocation) -> anyhow::Result<u8> {
     let mut signals = Signals::catch().context("cannot take charge of signals")?;
     let result = match &invocation.task {
         Task::Run(words) => application(&invocation, words, &mut signals).await,
+        Task::Keep => keep(&invocation, &mut signals).await,
         Task::ConfigDebug => {
             export(&invocation, &mut signals, |config| {
                 export::write_files(Path::new("."), config).map_err(|error| error.to_string())
@@ -88,6 +91,37 @@ async fn application(invocation: &Invocation, words: &[OsString], signals: &mut 
         report("the application's namespace ended under it", Some("Was its helper process killed?"));
     }
     Ok(status::of_exit(exit))
+}
+
+/// Holds the tunnel for whoever is in this network namespace, until told to stop.
+async fn keep(invocation: &Invocation, signals: &mut Signals) -> Result<u8, Early> {
+    let begun = Instant::now();
+    let client = client(invocation, signals).await?;
+    if !client.is_present() {
+        report("this container may not make network interfaces", Some(NET_ADMIN));
+        return Err(Early::Status(status::NAMESPACE));
+    }
+    let tunnel = connect(&client, invocation, signals, begun).await?;
+    let name = tunnel.deployment().deployment_name.as_ref().map(|name| format!(" to {name}"));
+    eprintln!(
+        "sinfonia-tier3: keeping the tunnel{} up, also for containers started with `--network container:` and this one's \
+         name, until told to stop",
+        name.unwrap_or_default()
+    );
+    sinfonia_tunnel::release_code();
+    // Nothing runs in it whose end would be news: only the loss of its helper is.
+    let status = tokio::select! {
+        _ = tunnel.namespace().exited() => {
+            report("the tunnel's helper process ended unexpectedly", None);
+            status::TUNNEL
+        }
+        _ = signals.next() => 0,
+    };
+    tokio::select! {
+        () = tunnel.close() => {}
+        _ = signals.next() => {}
+    }
+    Ok(status)
 }
 
 /// Starts the application and passes on what is meant for it until it ends.
@@ -176,6 +210,7 @@ async fn client(invocation: &Invocation, signals: &mut Signals) -> Result<Tier3,
         .token(token)
         .results(invocation.results)
         .release(invocation.release)
+        .present(invocation.sidecar && sinfonia_tunnel::may_make_interfaces())
         .tls_ca(invocation.tls_ca.clone())
         .handshake_limit(invocation.handshake_limit)
         .build()?)

@@ -15,7 +15,7 @@ pub(crate) const CANNOT_WRITE: u8 = 73;
 /// The system denied something that it usually grants.
 pub(crate) const OS: u8 = 74;
 /// Namespaces are not allowed.
-const NAMESPACE: u8 = 77;
+pub(crate) const NAMESPACE: u8 = 77;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 const SIGNALLED: u8 = 128;

@@ -90,16 +90,21 @@ fn advice(step: &Stage, errno: Option<Errno>) -> Option<&'static str> {
     const USER_NAMESPACES: &str = "Unprivileged user namespaces are switched off here: enable them with \
         `sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000` (Debian), \
         `sysctl kernel.apparmor_restrict_unprivileged_userns=0` or an AppArmor profile (Ubuntu), \
-        in a container `--cap-add SYS_ADMIN --cap-add NET_ADMIN` or a seccomp profile that allows them; \
+        in a container `--cap-add NET_ADMIN --device /dev/net/tun` for tier3, which then needs none (--sidecar), \
+        or a seccomp profile that allows them; \
         or run as root";
     const TUN_MISSING: &str = "Load the driver with `modprobe tun`; in a container add `--device /dev/net/tun`";
     const TUN_FORBIDDEN: &str = "Let users open it with `chmod 0666 /dev/net/tun` (what systemd's udev rules do)";
+    const TUN_TAKEN: &str = "Another tunnel is in this network namespace: end it first";
+    const READ_ONLY: &str = "Start the container without `--read-only`, which makes this file read-only too";
     match (step, errno?) {
         (Stage::Namespaces, Errno::EPERM | Errno::ENOSPC | Errno::EINVAL | Errno::ENOSYS | Errno::EACCES)
         | (Stage::UserMapping | Stage::Mounts | Stage::Hide(_), Errno::EPERM | Errno::EACCES)
         | (Stage::Tun, Errno::EPERM) => Some(USER_NAMESPACES),
         (Stage::Tun, Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => Some(TUN_MISSING),
         (Stage::Tun, Errno::EACCES) => Some(TUN_FORBIDDEN),
+        (Stage::Tun, Errno::EBUSY) => Some(TUN_TAKEN),
+        (Stage::Configure(_), Errno::EROFS) => Some(READ_ONLY),
         _ => None,
     }
 }

@@ -22,6 +22,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid};
 
 use super::message::{Failure, Reply, Request, Stage, Start, receive, send};
+use super::present::{self, Present};
 use super::{Exit, SocketKind, command, mounts};
 use crate::memory::release_code;
 use crate::netlink::Network;
@@ -55,7 +56,8 @@ pub fn run() -> ExitCode {
     let Ok(Some((Request::Start(start), _))) = receive(CONTROL) else {
         return ExitCode::FAILURE;
     };
-    match enter_namespaces() {
+    let entered = if start.present { Ok(false) } else { enter_namespaces() };
+    match entered {
         Ok(user_namespace) => in_new_namespaces(&start, user_namespace),
         Err(failure) => {
             let _ = send(CONTROL, &Reply::Failed(failure), None);
@@ -87,7 +89,7 @@ fn in_new_namespaces(start: &Start, user_namespace: bool) -> ExitCode {
     match unsafe { fork() } {
         Ok(ForkResult::Child) => {
             let result = init(start, user_namespace);
-            // Leaving process 1 ends every process in the PID namespace.
+            // Leaving process 1 ends every process in the PID namespace, if it has one of its own.
             std::process::exit(i32::from(result.is_err()));
         }
         Ok(ForkResult::Parent { child }) => {
@@ -121,12 +123,15 @@ fn init(start: &Start, user_namespace: bool) -> io::Result<()> {
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
+    // Undone when this function is left, whatever the reason.
+    let _present = if start.present { Some(Present::enter()?) } else { None };
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     match prepare(start) {
         Ok(tun) => send(control.as_raw_fd(), &Reply::Done, Some(tun.as_fd()))?,
         Err(failure) => return send(control.as_raw_fd(), &Reply::Failed(failure), None),
     }
-    let mut init = Init { control, user_namespace, boxed: start.boxed.is_some(), command: None, foreground: false };
+    let (boxed, present) = (start.boxed.is_some(), start.present);
+    let mut init = Init { control, user_namespace, boxed, present, command: None, foreground: false };
     loop {
         let mut ready =
             [PollFd::new(init.control.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
@@ -156,7 +161,9 @@ fn claim_control() -> io::Result<OwnedFd> {
 
 /// What needs doing once, before the owner knows of the namespace. The interface's descriptor.
 fn prepare(start: &Start) -> Result<OwnedFd, Failure> {
-    mounts::isolate().map_err(|error| Stage::Mounts.failed(&error))?;
+    if !start.present {
+        mounts::isolate().map_err(|error| Stage::Mounts.failed(&error))?;
+    }
     let tun = Tun::create().map_err(|error| Stage::Tun.failed(&error))?;
     if start.unprivileged_ports {
         fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").map_err(|error| Stage::Ports.failed(&error))?;
@@ -171,6 +178,7 @@ struct Init {
     control: OwnedFd,
     user_namespace: bool,
     boxed: bool,
+    present: bool,
     command: Option<Pid>,
     /// The command has a process group of its own, whose stops its owner does not see.
     foreground: bool,
@@ -186,7 +194,7 @@ impl Init {
         let mut attached = None;
         let result = match request {
             Request::Start(_) => Err(Stage::Namespaces.failed(&io::Error::other("already started"))),
-            Request::Configure(plan) => configure(&plan),
+            Request::Configure(plan) => configure(&plan, self.present),
             Request::Socket(kind) => {
                 open_socket(kind).map(|fd| attached = Some(fd)).map_err(|errno| Stage::Socket.failed(&errno.into()))
             }
@@ -242,7 +250,7 @@ impl Init {
     }
 }
 
-fn configure(plan: &NetworkPlan) -> Result<(), Failure> {
+fn configure(plan: &NetworkPlan, present: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -251,7 +259,9 @@ fn configure(plan: &NetworkPlan) -> Result<(), Failure> {
         let network = Network::open().map_err(|error| Stage::Configure("talk to the kernel".into()).failed(&error))?;
         for step in &plan.steps {
             let done = match step {
+                Step::ResolvConf(text) if present => present::replace_resolv_conf(text),
                 Step::ResolvConf(text) => mounts::replace_resolv_conf(text),
+                other if present && present::cannot(other) => Ok(()),
                 other => network.apply(other).await,
             };
             done.map_err(|error| Stage::Configure(step.to_string()).failed(&error))?;

@@ -40,6 +40,7 @@ pub(crate) enum Request {
 pub(crate) struct Start {
     pub(crate) boxed: Option<BoxOptions>,
     pub(crate) unprivileged_ports: bool,
+    pub(crate) present: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ mod error;
 pub mod helper;
 mod message;
 mod mounts;
+mod present;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -37,6 +38,10 @@ pub struct NamespaceOptions {
     pub boxed: Option<BoxOptions>,
     /// Lets commands and the owner bind ports below 1024 in the namespace.
     pub unprivileged_ports: bool,
+    /// Takes the present namespaces, those of a container, instead of making new ones: its other programs use the tunnel
+    /// too, beside whatever network they have. Needs `CAP_NET_ADMIN`, and leaves no trace but after a crash, which the
+    /// next one mends.
+    pub present: bool,
 }
 
 /// Standard input, output and error of a command.
@@ -120,7 +125,8 @@ impl Namespace {
     /// [`NamespaceError::Forbidden`] says what to enable where the system refuses.
     pub async fn create(options: NamespaceOptions) -> Result<Self, NamespaceError> {
         let (control, child, output) = control::start_helper(&options)?;
-        let start = Start { boxed: options.boxed, unprivileged_ports: options.unprivileged_ports };
+        let NamespaceOptions { boxed, unprivileged_ports, present, .. } = options;
+        let start = Start { boxed, unprivileged_ports, present };
         let tun = control.call(&Request::Start(start), None).await?.ok_or(NamespaceError::HelperLost)?;
         let tun = Mutex::new(Some(Tun::from_fd(tun)));
         Ok(Self { control, child, tun, output: Mutex::new(output) })

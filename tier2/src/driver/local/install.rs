@@ -79,6 +79,7 @@ async fn make_namespace(local: &Local, plan: &Plan) -> Result<Arc<Instance>, Ins
         stdio: Stdio::Capture,
         boxed: Some(BoxOptions { visible: local.recipes.iter().cloned().collect(), hidden: local.hidden.clone() }),
         unprivileged_ports: true,
+        present: false,
     };
     let namespace = Namespace::create(options).await.map_err(platform)?;
     let instance = Arc::new(Instance::new(namespace));

@@ -1,0 +1,68 @@
+//! Uninstalling leaves nothing, whether tier2 works or not.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use sinfonia_tests::cluster::{NAMESPACE, output_of};
+use sinfonia_tests::eventually;
+use sinfonia_tests::releases::Releases;
+
+use crate::install::{FETCH, deployments};
+
+#[test]
+fn nothing_is_left() {
+    check(|_| ());
+}
+
+#[test]
+fn nothing_is_left_where_tier2_is_dead() {
+    check(|releases| {
+        releases.scale("sinfonia-tier2", 0);
+        releases.scale("sinfonia-gateway", 0);
+    });
+}
+
+/// Installs, has a client deploy and leave, and uninstalls after something has happened.
+fn check(happens: impl FnOnce(&Releases)) {
+    let releases = Releases::new();
+    let before = settled(&releases);
+    releases.both("charts/sinfonia-tier1", "charts/sinfonia-tier2");
+    for who in ["one", "another"] {
+        let client = releases.client(who, &[], &FETCH).finish();
+        assert_eq!(client.code(), 0, "{}", client.errors);
+    }
+    assert_eq!(deployments(&releases), 2, "leases have not ended");
+    happens(&releases);
+    for release in ["sinfonia-tier2", "sinfonia-tier1"] {
+        releases.helm(&["uninstall", release, "--namespace", NAMESPACE, "--wait", "--timeout", "2m"]);
+    }
+    // Nor on the gateway's node.
+    for node in releases.cluster.list("nodes", &[]) {
+        let annotations = node["metadata"]["annotations"].to_string();
+        assert!(!annotations.contains("findcloudlet.org") && !annotations.contains("kilo.squat.ai"), "{annotations}");
+        let name = node["metadata"]["name"].as_str().unwrap();
+        let interfaces = output_of(Command::new("docker").args(["exec", name, "ls", "/sys/class/net"]));
+        assert!(!interfaces.split_whitespace().any(|interface| interface == "sinfonia"), "{name}: {interfaces}");
+        let tables = output_of(Command::new("docker").args(["exec", name, "nft", "list", "tables"]));
+        assert!(!tables.contains("sinfonia"), "{name}: {tables}");
+    }
+    let mut left = BTreeSet::new();
+    eventually("nothing is left", || {
+        let now = &releases.objects() - &before;
+        if now != left {
+            eprintln!("still there: {now:?}");
+        }
+        left = now;
+        left.is_empty()
+    });
+}
+
+/// What is there once what earlier tests left has gone.
+fn settled(releases: &Releases) -> BTreeSet<String> {
+    let mut last = releases.objects();
+    eventually("the cluster is quiet", || {
+        let now = releases.objects();
+        std::mem::replace(&mut last, now.clone()) == now
+    });
+    last
+}

@@ -1,0 +1,111 @@
+//! A tunnel in the present namespaces, those of a container: what is changed there, and put back.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use ipnet::IpNet;
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use crate::plan::Step;
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// What a replaced file begins with. The lines below it that begin so too are the file as it was.
+const MARK: &str = "# sinfonia-tier3 puts this back when it ends:\n";
+const KEPT: &str = "#| ";
+
+/// The stay in the present namespaces; when it ends, its commands end and the resolver's configuration is as before.
+pub(super) struct Present(());
+
+impl Present {
+    /// Orphans of commands become children of this process, to be ended with it.
+    pub(super) fn enter() -> io::Result<Self> {
+        prctl::set_child_subreaper(true)?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        // Each round ends those whom the one before orphaned.
+        while let Some(children) = children().filter(|children| !children.is_empty()) {
+            for child in children {
+                let _ = kill(child, Signal::SIGKILL);
+                let _ = waitpid(child, None);
+            }
+        }
+        if let Err(error) = restore() {
+            tracing::warn!(%error, "{RESOLV_CONF} stays as the tunnel needed it");
+        }
+    }
+}
+
+/// Processes whose parent is this one (proc_pid_task(5)).
+fn children() -> Option<Vec<Pid>> {
+    let list = fs::read_to_string("/proc/thread-self/children").ok()?;
+    Some(list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect())
+}
+
+/// Writes the resolver's configuration into the file that is there: an engine has mounted it, for all that share this
+/// network namespace, and another file would not be theirs.
+pub(super) fn replace_resolv_conf(text: &str) -> io::Result<()> {
+    let before = original(&fs::read_to_string(RESOLV_CONF)?);
+    fs::write(RESOLV_CONF, replacement(&before, text))
+}
+
+fn restore() -> io::Result<()> {
+    let present = fs::read_to_string(RESOLV_CONF)?;
+    // Somebody else's is not ours to change.
+    if present.starts_with(MARK) { fs::write(RESOLV_CONF, original(&present)) } else { Ok(()) }
+}
+
+/// The file for the time of the tunnel. It holds what it replaces, so that not even a crash loses that.
+fn replacement(before: &str, text: &str) -> String {
+    let kept: String = before.lines().map(|line| format!("{KEPT}{line}\n")).collect();
+    format!("{MARK}{kept}{text}")
+}
+
+/// The file as it was before any tunnel.
+fn original(present: &str) -> String {
+    match present.strip_prefix(MARK) {
+        Some(rest) => rest.lines().map_while(|line| line.strip_prefix(KEPT)).map(|line| format!("{line}\n")).collect(),
+        None => present.into(),
+    }
+}
+
+/// Whether a step is of a protocol that this container does not have: Docker switches IPv6 off unless it is wanted.
+pub(super) fn cannot(step: &Step) -> bool {
+    let six = matches!(step, Step::Address(IpNet::V6(_)) | Step::Route(IpNet::V6(_)));
+    six && is_switched_off(Path::new("/proc/sys/net/ipv6/conf/default/disable_ipv6"))
+}
+
+fn is_switched_off(file: &Path) -> bool {
+    fs::read_to_string(file).map_or(true, |value| value.trim() == "1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_before_comes_back() {
+        let before = "nameserver 192.0.2.1\nsearch example\n";
+        let during = replacement(before, "nameserver 10.0.0.1\n");
+        assert!(during.ends_with("nameserver 10.0.0.1\n"));
+        assert!(during.lines().filter(|line| !line.starts_with('#')).eq(["nameserver 10.0.0.1"]));
+        assert_eq!(original(&during), before);
+        assert_eq!(original(before), before);
+    }
+
+    #[test]
+    fn after_a_crash_the_first_is_remembered() {
+        let crashed = replacement("nameserver 192.0.2.1\n", "nameserver 10.0.0.1\n");
+        let again = replacement(&original(&crashed), "nameserver 10.0.0.2\n");
+        assert_eq!(original(&again), "nameserver 192.0.2.1\n");
+        assert!(!again.contains("10.0.0.1"));
+    }
+}
