@@ -94,9 +94,9 @@ impl Image {
         found
     }
 
-    /// What a program in it prints, with nothing around it but the image.
+    /// What a program in it prints, with nothing around it but the image, and no rights.
     pub(crate) fn run(&self, words: &[&str]) -> String {
-        output_of(Command::new("chroot").arg(self.root()).args(words).env_clear())
+        output_of(Command::new("chroot").arg("--userspec=65532:65532").arg(self.root()).args(words).env_clear())
     }
 }
 
