@@ -27,8 +27,9 @@ pub(crate) async fn observe(
     let started = Instant::now();
     let method = method(request.method());
     let route = request.match_pattern();
-    let span = server_span(&request, method, route.as_deref());
-    let active = Active::begin(method);
+    let scheme = if request.app_config().secure() { "https" } else { "http" };
+    let span = server_span(&request, method, route.as_deref(), scheme);
+    let active = Active::begin(method, scheme);
 
     let result = next.call(request).instrument(span.clone()).await;
 
@@ -47,11 +48,11 @@ pub(crate) async fn observe(
         span.record("otel.status_code", "ERROR");
         span.record("error.type", status.as_str());
     }
-    measure(method, route, status, started.elapsed());
+    measure(method, route, scheme, status, started.elapsed());
     result
 }
 
-fn server_span(request: &ServiceRequest, method: &str, route: Option<&str>) -> Span {
+fn server_span(request: &ServiceRequest, method: &str, route: Option<&str>, scheme: &str) -> Span {
     let span = info_span!(
         "request",
         trace_id = Empty,
@@ -61,7 +62,7 @@ fn server_span(request: &ServiceRequest, method: &str, route: Option<&str>) -> S
         http.route = route,
         http.response.status_code = Empty,
         network.peer.address = request.peer_addr().map(|peer| peer.ip().to_canonical().to_string()),
-        url.scheme = "http",
+        url.scheme = scheme,
         otel.status_code = Empty,
         "error.type" = Empty,
     );
@@ -87,11 +88,11 @@ fn log(method: &str, route: Option<&str>, status: StatusCode, duration: Duration
     }
 }
 
-fn measure(method: &'static str, route: Option<String>, status: StatusCode, duration: Duration) {
+fn measure(method: &'static str, route: Option<String>, scheme: &'static str, status: StatusCode, duration: Duration) {
     let mut attributes = vec![
         KeyValue::new("http.request.method", method),
         KeyValue::new("http.response.status_code", i64::from(status.as_u16())),
-        KeyValue::new("url.scheme", "http"),
+        KeyValue::new("url.scheme", scheme),
     ];
     attributes.extend(route.map(|route| KeyValue::new("http.route", route)));
     if status.is_server_error() {
@@ -120,8 +121,8 @@ fn method(method: &Method) -> &'static str {
 struct Active([KeyValue; 2]);
 
 impl Active {
-    fn begin(method: &'static str) -> Self {
-        let attributes = [KeyValue::new("http.request.method", method), KeyValue::new("url.scheme", "http")];
+    fn begin(method: &'static str, scheme: &'static str) -> Self {
+        let attributes = [KeyValue::new("http.request.method", method), KeyValue::new("url.scheme", scheme)];
         INSTRUMENTS.active.add(1, &attributes);
         Self(attributes)
     }
