@@ -16,6 +16,7 @@ prometheus=http://127.0.0.1:$((port1 + 2))
 jaeger=http://127.0.0.1:$((port1 + 3))
 collector=http://127.0.0.1:$((port1 + 4))
 mode=${1:-page}
+own_jaeger=${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/bin/jaeger
 run=${TMPDIR:-/tmp}/sinfonia-demo.$(id -u).$port1
 pids=()
 client=
@@ -53,7 +54,7 @@ shell() {
 # What sees everything: Prometheus with the shipped rules, and Jaeger, whose own web pages only a released program has.
 watchers() {
     local program
-    program=$(command -v jaeger-all-in-one) || program=${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/bin/jaeger
+    program=$(command -v jaeger-all-in-one) || program=$own_jaeger
     cp deploy/prometheus/rules.yaml "$run/"
     cat >"$run/prometheus.yaml" <<EOF
 global: {scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 2s}
@@ -105,7 +106,7 @@ $(number 'sum(sinfonia_tier1_deploys_total{outcome="deployed"})') deploy request
     done
 }
 
-# The newest run of a client, as a tree; fails until its last span is there.
+# The newest run of a client, as a tree; fails until it reaches the cloudlet and no span lacks the one it belongs to.
 trace() {
     fetch "$jaeger/api/traces?service=sinfonia-tier3&operation=sinfonia-tier3&limit=1" | jq --exit-status --raw-output '
         .data[0] as $trace
@@ -119,7 +120,9 @@ trace() {
         | def below($parent; $indent):
             $spans | map(select(.parent == $parent)) | sort_by(.begin)[]
             | "\($indent)\(.text)  \(.ms) ms", below(.id; $indent + "  ");
-        if any($spans[]; .parent == null) then below(null; "  ") else empty end'
+        if any($spans[]; .text | startswith("sinfonia-tier2"))
+            and all($spans[]; .parent as $parent | $parent == null or any($spans[]; .id == $parent))
+        then below(null; "  ") else empty end'
 }
 
 # The first value that a query has.

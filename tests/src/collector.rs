@@ -95,6 +95,13 @@ impl Taken {
     }
 }
 
+/// How many spans a request to `/v1/traces` holds.
+pub fn count_spans(body: &[u8]) -> usize {
+    let request = ExportTraceServiceRequest::decode(body).unwrap();
+    let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
+    scopes.map(|scope| scope.spans.len()).sum()
+}
+
 /// The kind of a metric, and all attributes that its points have.
 fn points(metric: &Metric) -> (&'static str, BTreeSet<String>) {
     fn names<'a>(lists: impl Iterator<Item = &'a Vec<KeyValue>>) -> BTreeSet<String> {

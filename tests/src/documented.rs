@@ -187,10 +187,10 @@ impl Documented {
     fn in_text(&self, service: &str, family: &str) -> Option<(&str, BTreeSet<String>)> {
         let plain = self.plain.iter().find(|row| row.name == family && service == "sinfonia-gateway");
         if let Some(row) = plain {
-            return Some((&row.kind, row.labels.clone()));
+            return Some((row.kind.as_str(), row.labels.clone()));
         }
         let row = self.metrics.iter().find(|row| row.prometheus == family && is_of(&row.of, service))?;
-        let kind = if row.kind == "updowncounter" { "gauge" } else { &row.kind };
+        let kind = if row.kind == "updowncounter" { "gauge" } else { row.kind.as_str() };
         Some((kind, row.attributes.iter().map(|name| name.replace('.', "_")).collect()))
     }
 

@@ -14,7 +14,7 @@ pub mod queries;
 mod relay;
 mod world;
 
-pub use collector::{Collector, SeenMetric};
+pub use collector::{Collector, SeenMetric, count_spans};
 pub use documented::{Documented, MetricRow, PlainRow, SpanRow};
 pub use jaeger::{Jaeger, JaegerSpan, Trace};
 pub use leftovers::{children, processes_in};
