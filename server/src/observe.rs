@@ -26,7 +26,7 @@ pub(crate) async fn observe(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let started = Instant::now();
     let method = method(request.method());
-    let route = request.match_pattern();
+    let route = request.match_pattern().map(template);
     let scheme = if request.app_config().secure() { "https" } else { "http" };
     let span = server_span(&request, method, route.as_deref(), scheme);
     let active = Active::begin(method, scheme);
@@ -50,6 +50,25 @@ pub(crate) async fn observe(
     }
     measure(method, route, scheme, status, started.elapsed());
     result
+}
+
+/// The pattern of a route without the expressions that its parameters have to match.
+fn template(pattern: String) -> String {
+    if !pattern.contains(':') {
+        return pattern;
+    }
+    let (mut depth, mut in_expression) = (0, false);
+    let kept = pattern.chars().filter(|character| {
+        match character {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ':' if depth == 1 => in_expression = true,
+            _ => {}
+        }
+        in_expression &= depth > 0;
+        !in_expression
+    });
+    kept.collect()
 }
 
 fn server_span(request: &ServiceRequest, method: &str, route: Option<&str>, scheme: &str) -> Span {
@@ -153,3 +172,20 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| Instruments {
         .with_description("Number of active HTTP server requests.")
         .build(),
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_have_no_expressions() {
+        for (pattern, expected) in [
+            ("/a", "/a"),
+            ("/a/{b}/{c}", "/a/{b}/{c}"),
+            ("/a/{b:.*}", "/a/{b}"),
+            ("/a/{b:[0-9]{2,3}}/{c:x:y}.yaml", "/a/{b}/{c}.yaml"),
+        ] {
+            assert_eq!(template(pattern.to_owned()), expected);
+        }
+    }
+}

@@ -14,7 +14,7 @@ sinfonia-tier3 sinfonia-tier3
   sinfonia-tier3 deploy
     sinfonia-tier1 POST /api/v1/deploy/{uuid}/{key}
       sinfonia-tier1 POST
-        sinfonia-tier2 POST /api/v1/deploy/{uuid}/{key:.*}
+        sinfonia-tier2 POST /api/v1/deploy/{uuid}/{key}
           sinfonia-tier2 make or renew
             sinfonia-tier2 install
               sinfonia-tier2 configure network

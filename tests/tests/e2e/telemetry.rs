@@ -18,7 +18,7 @@ fn what_is_exported_is_what_is_documented() {
     world.set("OTEL_METRIC_EXPORT_INTERVAL", "500");
     let application = world.add_page("seen").to_string();
     let broken = world.add_script("exit 3").to_string();
-    let setup = Setup::with(world, &["--report-interval", "1"]);
+    let setup = Setup::with(world, &[]);
 
     // One that works, one that fails, one that nobody knows, and one that reports in vain and has its recipes from a URL.
     assert_eq!(setup.client(&[], &application, &FETCH).finish().code(), 0);

@@ -113,6 +113,8 @@ async fn install_and_watch(shared: &Shared, deployment: &Deployment, request: Sp
         shared.parts.driver.install(Arc::clone(deployment.plan()), deployment.progress().clone());
     match installing.instrument(span.clone()).await {
         Ok(installed) => {
+            // The installation is over; the backend may run for days.
+            drop(span);
             let time = begin.elapsed();
             metrics::ready(time);
             tracing::info!(deployment = %name, ready_after_ms = time.as_millis(), "deployed");
