@@ -69,6 +69,7 @@ pub fn init(service_name: &'static str, verbosity: Verbosity) -> Telemetry {
         tracing_opentelemetry::layer()
             .with_tracer(tracer.tracer("sinfonia"))
             .with_location(false)
+            .with_target(false)
             .with_threads(false)
             .with_tracked_inactivity(false)
             .with_filter(Targets::new().with_target("sinfonia", own_spans))
