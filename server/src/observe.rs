@@ -42,7 +42,7 @@ pub(crate) async fn observe(
         Ok(response) => response.response().error(),
         Err(error) => Some(error),
     };
-    span.record("http.response.status_code", status.as_u16());
+    span.record("http.response.status_code", i64::from(status.as_u16()));
     span.in_scope(|| log(method, route.as_deref(), status, started.elapsed(), error));
     if status.is_server_error() {
         span.record("otel.status_code", "ERROR");

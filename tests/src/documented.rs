@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use crate::collector::Collector;
 
 const DOCUMENT: &str = include_str!("../../docs/telemetry.md");
+
+/// Attributes that are whole numbers, as semantic conventions have them.
+const NUMBERS: [&str; 2] = ["http.response.status_code", "server.port"];
 
 /// What only programs of others that use tier3's library export.
 const OF_THE_LIBRARY: (&str, &str) = ("run", "process.executable.name");
@@ -107,6 +111,12 @@ impl Documented {
         }
         for (service, span) in collector.spans() {
             let attributes: BTreeSet<_> = span.attributes.iter().map(|attribute| attribute.key.clone()).collect();
+            for attribute in span.attributes.iter().filter(|attribute| NUMBERS.contains(&attribute.key.as_str())) {
+                let value = attribute.value.as_ref().and_then(|value| value.value.as_ref());
+                if !matches!(value, Some(Value::IntValue(_))) {
+                    complaints.insert(format!("{} of span {} of {service}: {value:?}", attribute.key, span.name));
+                }
+            }
             let row = self.row(&service, &span.name, span.kind);
             if row.is_none_or(|row| !attributes.is_subset(&row.attributes)) {
                 let (name, kind) = (&span.name, span.kind);

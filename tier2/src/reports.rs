@@ -145,7 +145,7 @@ async fn deliver(
         otel.kind = "client",
         http.request.method = "POST",
         server.address = tier1.host_str(),
-        server.port = tier1.port_or_known_default(),
+        server.port = tier1.port_or_known_default().map(i64::from),
         http.response.status_code = Empty,
         otel.status_code = Empty,
         "error.type" = Empty,
@@ -209,7 +209,7 @@ async fn send(
     let exchange = async {
         let mut answer = request.send_json(cloudlet).await.map_err(|error| ReportError::NotSent(error.to_string()))?;
         let status = answer.status();
-        Span::current().record("http.response.status_code", status.as_u16());
+        Span::current().record("http.response.status_code", i64::from(status.as_u16()));
         if status.is_success() {
             return Ok(());
         }
