@@ -4,7 +4,8 @@
 //! clients' keys, and believes forwarded headers of anyone, and because `tracing-actix-web` has no
 //! metrics and does not know this OpenTelemetry release.
 
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use actix_web::Error;
@@ -13,7 +14,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use sinfonia_telemetry::opentelemetry::KeyValue;
-use sinfonia_telemetry::opentelemetry::metrics::{Histogram, UpDownCounter};
+use sinfonia_telemetry::opentelemetry::metrics::{Histogram, ObservableUpDownCounter};
 use sinfonia_telemetry::{meter, propagation};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, debug, info_span, warn};
@@ -122,56 +123,84 @@ fn measure(method: &'static str, route: Option<String>, scheme: &'static str, st
 
 /// The method, as long as it is a known one: a client must not make new metrics.
 fn method(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::HEAD => "HEAD",
-        Method::OPTIONS => "OPTIONS",
-        Method::PATCH => "PATCH",
-        Method::CONNECT => "CONNECT",
-        Method::TRACE => "TRACE",
-        _ => "_OTHER",
-    }
+    METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or(OTHER)
 }
 
 /// Counts a request as active until dropped, also when its client goes away in the middle.
-struct Active([KeyValue; 2]);
+struct Active(&'static Slot);
 
 impl Active {
-    fn begin(method: &'static str, scheme: &'static str) -> Self {
-        let attributes = [KeyValue::new("http.request.method", method), KeyValue::new("url.scheme", scheme)];
-        INSTRUMENTS.active.add(1, &attributes);
-        Self(attributes)
+    fn begin(method: &str, scheme: &str) -> Self {
+        let position = |words: &[&str], word| words.iter().position(|known| *known == word).unwrap_or(0);
+        let slot = &INSTRUMENTS.slots[position(&METHODS, method)][position(&SCHEMES, scheme)];
+        slot.seen.store(true, Ordering::Relaxed);
+        slot.active.fetch_add(1, Ordering::Relaxed);
+        Self(slot)
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        INSTRUMENTS.active.add(-1, &self.0);
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-struct Instruments {
-    duration: Histogram<f64>,
-    active: UpDownCounter<i64>,
+/// Stands for all methods that are not known.
+const OTHER: &str = "_OTHER";
+
+const METHODS: [&str; 10] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", OTHER];
+
+const SCHEMES: [&str; 2] = ["http", "https"];
+
+/// The active requests of one method and scheme: counted here, since each request changes it twice, and read when
+/// somebody asks.
+#[derive(Default)]
+struct Slot {
+    active: AtomicI64,
+    seen: AtomicBool,
 }
 
-static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| Instruments {
-    duration: meter()
-        .f64_histogram("http.server.request.duration")
-        .with_unit("s")
-        .with_description("Duration of HTTP server requests.")
-        // As the semantic conventions advise.
-        .with_boundaries(vec![0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0])
-        .build(),
-    active: meter()
-        .i64_up_down_counter("http.server.active_requests")
+type Slots = [[Slot; SCHEMES.len()]; METHODS.len()];
+
+struct Instruments {
+    duration: Histogram<f64>,
+    slots: Arc<Slots>,
+    _active: ObservableUpDownCounter<i64>,
+}
+
+static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
+    let slots = Arc::<Slots>::default();
+    Instruments {
+        duration: meter()
+            .f64_histogram("http.server.request.duration")
+            .with_unit("s")
+            .with_description("Duration of HTTP server requests.")
+            // As the semantic conventions advise.
+            .with_boundaries(vec![0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0])
+            .build(),
+        _active: active(slots.clone()),
+        slots,
+    }
+});
+
+fn active(slots: Arc<Slots>) -> ObservableUpDownCounter<i64> {
+    meter()
+        .i64_observable_up_down_counter("http.server.active_requests")
         .with_unit("{request}")
         .with_description("Number of active HTTP server requests.")
-        .build(),
-});
+        .with_callback(move |counter| {
+            for (method, slots) in METHODS.into_iter().zip(slots.iter()) {
+                for (scheme, slot) in SCHEMES.into_iter().zip(slots) {
+                    if slot.seen.load(Ordering::Relaxed) {
+                        let attributes =
+                            [KeyValue::new("http.request.method", method), KeyValue::new("url.scheme", scheme)];
+                        counter.observe(slot.active.load(Ordering::Relaxed), &attributes);
+                    }
+                }
+            }
+        })
+        .build()
+}
 
 #[cfg(test)]
 mod tests {

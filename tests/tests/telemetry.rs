@@ -34,6 +34,7 @@ fn metrics_are_documented_as_they_are_declared() {
             ("u64_counter", "counter"),
             ("f64_counter", "counter"),
             ("i64_up_down_counter", "updowncounter"),
+            ("i64_observable_up_down_counter", "updowncounter"),
             ("u64_gauge", "gauge"),
             ("f64_gauge", "gauge"),
             ("u64_observable_gauge", "gauge"),
