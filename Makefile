@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-shell cluster-up cluster-down images images-again charts test lint unit fuzz-smoke fuzz e2e failures bench clean
+.PHONY: help build demo demo-shell observe cluster-up cluster-down images images-again charts test lint unit fuzz-smoke fuzz e2e failures bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,11 @@ demo-shell: ## The same, with a shell beside the backend
 	@scripts/setup.sh demo
 	@cargo build --locked
 	@scripts/demo.sh shell
+
+observe: ## The same, again and again, with Prometheus and Jaeger beside it, until Ctrl-C
+	@scripts/setup.sh observe
+	@cargo build --locked
+	@scripts/demo.sh observe
 
 cluster-up: ## Make a kind cluster to try things on, unless it is there and well
 	@scripts/setup.sh cluster

@@ -13,6 +13,8 @@ scripts/queries.sh --check
 shellcheck -x scripts/*.sh deploy/kind/{lib.sh,up,down,demo} tests/lab/*.sh tests/lab/runc-without-sys-resource .ci/run
 scripts/lint-charts.sh
 
+(cd deploy/prometheus && promtool check rules rules.yaml && promtool test rules rules_test.yaml) >/dev/null
+
 deny=${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/bin/cargo-deny
 "$deny" --locked --log-level error check --hide-inclusion-graph bans licenses sources
 # Known vulnerabilities are listed in a git repository, which not every machine can reach.

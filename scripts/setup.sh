@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs what is missing on this machine for the demo, the lint, the tests, the bench, the images, a cluster
 # or the lab that makes one without a registry, and says so.
-#   scripts/setup.sh build|demo|lint|test|fuzz|bench|images|cluster|lab
+#   scripts/setup.sh build|demo|observe|lint|test|fuzz|bench|images|cluster|lab
 # Nothing is asked of apt, pip or cargo when nothing is missing.
 set -euo pipefail
 
-purpose=${1:?build, demo, lint, test, fuzz, bench, images, cluster or lab}
+purpose=${1:?build, demo, observe, lint, test, fuzz, bench, images, cluster or lab}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev
 cargo_deny=0.20.2
 reference_client=0.7.4
@@ -26,9 +26,17 @@ main() {
         tun 2
         namespaces
         ;;
+    observe)
+        packages cc:gcc cc:libc6-dev busybox:busybox jq:jq
+        prometheus
+        have jaeger-all-in-one || jaeger
+        tun 2
+        namespaces
+        ;;
     lint)
         packages cc:gcc cc:libc6-dev shellcheck:shellcheck git:git
         postgres
+        prometheus
         deny
         charts
         hadolint
@@ -37,6 +45,8 @@ main() {
         packages cc:gcc cc:libc6-dev busybox:busybox ip:iproute2
         postgres
         pooler
+        prometheus
+        jaeger
         tun 6
         namespaces
         reference
@@ -126,6 +136,26 @@ pooler() {
     have pgbouncer && return
     packages pgbouncer:pgbouncer
     as_root systemctl disable --now --quiet pgbouncer 2>/dev/null || true
+}
+
+# It brings promtool along. What uses it starts its own: the package's service is stopped, if this installed it.
+prometheus() {
+    have prometheus && have promtool && return
+    packages promtool:prometheus
+    as_root systemctl disable --now --quiet prometheus 2>/dev/null || true
+}
+
+# A Jaeger in memory, built from source; the modules hold its API, but not its web pages.
+jaeger() {
+    local sources program=$cache/bin/jaeger
+    sources=$(dirname "$0")/../tests/lab/jaeger
+    [ "$program" -nt "$sources/go.sum" ] && return
+    go_tools
+    mkdir -p "$cache/bin"
+    say "building Jaeger, once (some minutes)"
+    (cd "$sources" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$program.new" \
+        github.com/jaegertracing/jaeger/cmd/all-in-one)
+    mv "$program.new" "$program"
 }
 
 deny() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copies the built programs and the reference client to where every user can read them.
 #   scripts/stage.sh DIRECTORY PROGRAMS     where cargo put these
-# The directory then holds bin/, reference-client/, and schemathesis/ if that is installed.
+# The directory then holds bin/, reference-client/, and schemathesis/ and bin/jaeger if those are installed.
 set -euo pipefail
 
 stage=$1
@@ -14,6 +14,9 @@ cp "$built"/sinfonia-tier{1,2,3} "$stage/bin/"
 cp -a "${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/reference-client/." "$stage/reference-client"
 sed -i "1s|^#!.*|#!$stage/reference-client/bin/python3|" \
     "$stage"/reference-client/bin/{sinfonia-tier3,wireguard4netns,wg-py}
+if [ -e "${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/bin/jaeger" ]; then
+    cp "${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/bin/jaeger" "$stage/bin/"
+fi
 if [ -e "${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/schemathesis" ]; then
     cp -a "${XDG_CACHE_HOME:-$HOME/.cache}/sinfonia-dev/schemathesis/." "$stage/schemathesis"
     sed -i "1s|^#!.*|#!$stage/schemathesis/bin/python3|" "$stage/schemathesis/bin/schemathesis"

@@ -27,10 +27,10 @@ const FEW: usize = 10;
 const MANY: usize = 10_000;
 const ROUNDS: usize = 15;
 /// Requests of a round.
-const BATCH: usize = 1_000;
+pub(crate) const BATCH: usize = 1_000;
 /// Requests at once.
 const CONNECTIONS: usize = 8;
-const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 const SEED: u64 = 3;
 
 /// Two tier1s whose cloudlets, all over the globe, are one stub: batches of requests to each in turn, from places all
@@ -51,10 +51,10 @@ struct Comparison {
 
 /// Of one request, in seconds.
 #[derive(Clone, Copy)]
-struct Cost {
+pub(crate) struct Cost {
     /// Of the tier1 process.
-    cpu: f64,
-    wall: f64,
+    pub(crate) cpu: f64,
+    pub(crate) wall: f64,
 }
 
 impl Comparison {
@@ -70,7 +70,7 @@ fn compare(fields: &str) -> Comparison {
     let stub = stub::start(application, &stub::no_tunnel());
     let mut rng = SmallRng::seed_from_u64(SEED);
     let mut load = |count| {
-        let tier1 = scene::tier1(&world, &format!("{count}.yaml"), &cloudlets(count, stub, fields, &mut rng));
+        let tier1 = scene::tier1(&world, &format!("{count}.yaml"), &cloudlets_at(count, stub, fields, &mut rng));
         Load::new(tier1, application)
     };
     let (mut few, mut many) = (load(FEW), load(MANY));
@@ -84,7 +84,12 @@ fn compare(fields: &str) -> Comparison {
     Comparison { few: typical(&few[1..]), many: typical(&many[1..]) }
 }
 
-fn cloudlets(count: usize, endpoint: SocketAddr, fields: &str, rng: &mut SmallRng) -> String {
+/// A file of cloudlets that are all at one endpoint.
+pub(crate) fn cloudlets(count: usize, endpoint: SocketAddr, fields: &str) -> String {
+    cloudlets_at(count, endpoint, fields, &mut SmallRng::seed_from_u64(SEED))
+}
+
+fn cloudlets_at(count: usize, endpoint: SocketAddr, fields: &str, rng: &mut SmallRng) -> String {
     (0..count).fold(String::new(), |mut text, _| {
         let place = anywhere(rng);
         let (lat, lon) = (place.lat(), place.lon());
@@ -100,7 +105,8 @@ fn anywhere(rng: &mut SmallRng) -> Location {
     Location::new(lat, rng.random_range(-180.0..=180.0)).unwrap()
 }
 
-fn typical(costs: &[Cost]) -> Cost {
+/// The medians.
+pub(crate) fn typical(costs: &[Cost]) -> Cost {
     let of = |part: fn(&Cost) -> f64| median(costs.iter().map(part));
     let cost = Cost { cpu: of(|cost| cost.cpu), wall: of(|cost| cost.wall) };
     eprintln!("bench: {:.0} us of CPU and {:.0} us each", cost.cpu * 1e6, cost.wall * 1e6);
@@ -108,31 +114,42 @@ fn typical(costs: &[Cost]) -> Cost {
 }
 
 /// A tier1 and what is asked of it.
-struct Load {
+pub(crate) struct Load {
     deploy: String,
     clock: ClockId,
     rng: SmallRng,
-    _tier1: Running,
+    tier1: Running,
 }
 
 impl Load {
-    fn new(tier1: Running, application: Uuid) -> Self {
+    /// For an application that all its cloudlets have.
+    pub(crate) fn new(tier1: Running, application: Uuid) -> Self {
         let pid = i32::try_from(tier1.pid()).unwrap();
         Self {
             deploy: format!("{}/api/v1/deploy/{application}", scene::url(&tier1)),
             clock: clock_getcpuclockid(Pid::from_raw(pid)).unwrap(),
             rng: SmallRng::seed_from_u64(SEED),
-            _tier1: tier1,
+            tier1,
         }
     }
 
     /// What a request costs, on average over some.
-    async fn batch(&mut self, client: &Client) -> Cost {
+    pub(crate) async fn batch(&mut self, client: &Client) -> Cost {
         let requests: Vec<_> = (0..BATCH).map(|_| self.request(client)).collect();
         let (cpu, wall) = (self.cpu(), Instant::now());
         stream::iter(requests).for_each_concurrent(CONNECTIONS, answered).await;
         let count = BATCH as f64;
         Cost { cpu: (self.cpu() - cpu).as_secs_f64() / count, wall: wall.elapsed().as_secs_f64() / count }
+    }
+
+    /// Where it shows its metrics.
+    pub(crate) fn metrics_url(&self) -> String {
+        format!("{}/metrics", scene::url(&self.tier1))
+    }
+
+    /// Ends it as an operator would.
+    pub(crate) fn stop(self) {
+        self.tier1.stop();
     }
 
     /// With a new key, so that what tier1 remembers is of no help.

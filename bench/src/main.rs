@@ -16,6 +16,7 @@ mod scene;
 mod size;
 mod start;
 mod stub;
+mod telemetry_cost;
 mod tunnel;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ type Bench = (&'static [&'static str], fn());
 const BENCHES: [Bench; 9] = [
     (&start::FIGURES, start::run),
     (&deploy_cost::FIGURES, deploy_cost::run),
+    (&telemetry_cost::FIGURES, telemetry_cost::run),
     (&matching::candidates::FIGURES, matching::candidates::run),
     (&matching::spread::FIGURES, matching::spread::run),
     (&database::FIGURES, database::run),

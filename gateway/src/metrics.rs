@@ -74,10 +74,10 @@ impl TrafficCollector {
 
 impl Families {
     fn new() -> Result<Self, prometheus::Error> {
-        let named = |name: &str, help: &str| Opts::new(name, help);
-        let received = named("wireguard_received_bytes_total", "Bytes received from the peer.");
-        let sent = named("wireguard_sent_bytes_total", "Bytes sent to the peer.");
-        let handshake = named("wireguard_last_handshake_seconds", "When the peer's newest session began, Unix time.");
+        let received = Opts::new("wireguard_received_bytes_total", "Bytes received from the peer.");
+        let sent = Opts::new("wireguard_sent_bytes_total", "Bytes sent to the peer.");
+        let handshake =
+            Opts::new("wireguard_last_handshake_seconds", "When the peer's newest session began, Unix time.");
         Ok(Self {
             handshake: GaugeVec::new(handshake, &[LABEL])?,
             received: IntCounterVec::new(received, &[LABEL])?,

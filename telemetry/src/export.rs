@@ -23,10 +23,15 @@ pub(crate) fn resource(service_name: &'static str) -> Resource {
     if named { builder } else { builder.with_service_name(service_name) }.build()
 }
 
+/// Whether `OTEL_SDK_DISABLED` says that nothing is to be recorded.
+pub(crate) fn disabled() -> bool {
+    env::var("OTEL_SDK_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
 /// A provider whose spans have trace ids, and are exported if there is a collector.
-pub(crate) fn tracer_provider(resource: Resource) -> (SdkTracerProvider, Exporting) {
+pub(crate) fn tracer_provider(resource: Resource, enabled: bool) -> (SdkTracerProvider, Exporting) {
     let builder = SdkTracerProvider::builder().with_resource(resource);
-    match wanted("TRACES").then(span_exporter).transpose() {
+    match (enabled && wanted("TRACES")).then(span_exporter).transpose() {
         Ok(Some(exporter)) => (builder.with_batch_exporter(exporter).build(), Ok(true)),
         Ok(None) => (builder.build(), Ok(false)),
         Err(error) => (builder.build(), Err(error)),
@@ -34,8 +39,11 @@ pub(crate) fn tracer_provider(resource: Resource) -> (SdkTracerProvider, Exporti
 }
 
 /// A provider whose metrics are readable as Prometheus text, and exported if there is a collector.
-pub(crate) fn meter_provider(resource: Resource) -> (SdkMeterProvider, Exporting) {
+pub(crate) fn meter_provider(resource: Resource, enabled: bool) -> (SdkMeterProvider, Exporting) {
     let mut builder = SdkMeterProvider::builder().with_resource(resource);
+    if !enabled {
+        return (builder.build(), Ok(false));
+    }
     let prometheus = opentelemetry_prometheus::exporter()
         .with_registry(crate::metrics::registry())
         .scope_info_enabled(false)
@@ -67,7 +75,6 @@ fn wanted(signal: &str) -> bool {
     let set = |name: &str| env::var(name).is_ok_and(|value| !value.is_empty());
     let is = |name: &str, expected: &str| env::var(name).is_ok_and(|value| value.eq_ignore_ascii_case(expected));
     (set("OTEL_EXPORTER_OTLP_ENDPOINT") || set(&format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")))
-        && !is("OTEL_SDK_DISABLED", "true")
         && !is(&format!("OTEL_{signal}_EXPORTER"), "none")
 }
 

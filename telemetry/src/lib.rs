@@ -52,27 +52,32 @@ pub struct Telemetry {
 /// Starts logging, tracing and metrics for the program called `service_name` (`service.name` of what
 /// is exported, unless `OTEL_SERVICE_NAME` names another).
 ///
-/// Only the first call in a process has effect. Without a collector no thread is started.
+/// Only the first call in a process has effect. Without a collector no thread is started. With `OTEL_SDK_DISABLED=true`
+/// there are only logs.
 pub fn init(service_name: &'static str, verbosity: Verbosity) -> Telemetry {
     let resource = export::resource(service_name);
-    let (tracer, traces) = export::tracer_provider(resource.clone());
-    let (meter, metrics) = export::meter_provider(resource);
+    let enabled = !export::disabled();
+    let (tracer, traces) = export::tracer_provider(resource.clone(), enabled);
+    let (meter, metrics) = export::meter_provider(resource, enabled);
 
     // What is exported does not depend on what is logged, and never holds spans of libraries.
     let own_spans = match verbosity {
         Verbosity::Quiet | Verbosity::Normal => LevelFilter::INFO,
         Verbosity::Debug => LevelFilter::DEBUG,
     };
-    let spans = tracing_opentelemetry::layer()
-        .with_tracer(tracer.tracer("sinfonia"))
-        .with_location(false)
-        .with_threads(false)
-        .with_tracked_inactivity(false)
-        .with_filter(Targets::new().with_target("sinfonia", own_spans));
+    let spans = enabled.then(|| {
+        tracing_opentelemetry::layer()
+            .with_tracer(tracer.tracer("sinfonia"))
+            .with_location(false)
+            .with_target(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_filter(Targets::new().with_target("sinfonia", own_spans))
+    });
 
     let first =
         tracing_subscriber::registry().with(logs::layer(verbosity)).with(spans).with(afresh::Afresh).try_init().is_ok();
-    if first {
+    if first && enabled {
         opentelemetry::global::set_tracer_provider(tracer.clone());
         opentelemetry::global::set_meter_provider(meter.clone());
     }

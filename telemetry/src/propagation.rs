@@ -1,8 +1,8 @@
 //! W3C trace context (`traceparent`, `tracestate`) across HTTP requests.
 
-use std::collections::HashMap;
+use std::marker::PhantomData;
 
-use opentelemetry::propagation::{Injector, TextMapPropagator as _};
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
 use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
@@ -19,10 +19,7 @@ pub fn inject(set: &mut impl FnMut(&str, &str)) {
 /// The trace that an incoming request belongs to; `get` looks up a header. Missing or malformed
 /// headers give an empty context.
 pub fn extract<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Context {
-    let propagator = TraceContextPropagator::new();
-    let headers: HashMap<String, String> =
-        propagator.fields().filter_map(|name| Some((name.to_owned(), get(name)?.to_owned()))).collect();
-    propagator.extract_with_context(&Context::new(), &headers)
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &Lookup(get, PhantomData))
 }
 
 /// Makes `span` continue the trace in `context`; to be called before the span is entered.
@@ -38,6 +35,20 @@ pub fn trace_id(span: &Span) -> Option<String> {
     let context = span.context();
     let span_context = context.span().span_context().clone();
     span_context.is_valid().then(|| span_context.trace_id().to_string())
+}
+
+/// The lifetime is that of what is found.
+struct Lookup<'a, F>(F, PhantomData<&'a str>);
+
+impl<'a, F: Fn(&str) -> Option<&'a str>> Extractor for Lookup<'a, F> {
+    fn get(&self, key: &str) -> Option<&str> {
+        (self.0)(key)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        // No propagator of ours looks for them.
+        Vec::new()
+    }
 }
 
 struct Headers<'a, F>(&'a mut F);

@@ -157,13 +157,25 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str());
         let none = [("OTEL_TRACES_EXPORTER", "none"), ("OTEL_METRICS_EXPORTER", "none"), endpoint];
-        for environment in [&[][..], &[endpoint, ("OTEL_SDK_DISABLED", "true")], &none] {
+        for environment in [&[][..], &none] {
             let output = run("normal", environment);
             assert_eq!(value(&output, "threads"), "0", "{environment:?}");
             assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
             assert!(value(&output, "traceparent").starts_with("00-"), "traces have ids all the same");
             assert_eq!(value(&output, "example_requests_total"), "1");
         }
+    }
+
+    #[test]
+    fn a_disabled_sdk_records_nothing_but_logs() {
+        let (listener, url) = listener();
+        listener.set_nonblocking(true).unwrap();
+        let output = run("normal", &[("OTEL_EXPORTER_OTLP_ENDPOINT", &url), ("OTEL_SDK_DISABLED", "true")]);
+        assert_eq!(value(&output, "threads"), "0");
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(!text.contains("traceparent") && !text.contains("example_requests"), "{text}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("some information"));
     }
 
     #[test]

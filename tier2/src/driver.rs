@@ -105,3 +105,16 @@ pub enum InstallError {
     #[error("this cloudlet cannot run backends at present: {0}")]
     Platform(String),
 }
+
+impl InstallError {
+    /// A stable name, kebab-case.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Command(_) => "command-not-started",
+            Self::Exited { .. } => "backend-exited",
+            Self::NeverReady { .. } => "backend-never-ready",
+            Self::Platform(_) => "cannot-run-backends",
+        }
+    }
+}

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use sinfonia_wire::{DeploymentName, Recipe};
+use sinfonia_wire::{DeploymentName, DeploymentStatus, Recipe};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::{runtime::Handle, sync::watch, task::JoinSet};
@@ -200,20 +200,10 @@ impl Registry {
         self.table().deployments.values().cloned().collect()
     }
 
-    /// How many deployments are in each state.
+    /// The state of each deployment.
     #[must_use]
-    pub fn census(&self) -> BTreeMap<&'static str, u64> {
-        let mut counts = BTreeMap::from([("initializing", 0), ("deployed", 0), ("expiring", 0), ("expired", 0)]);
-        for deployment in self.table().deployments.values() {
-            let name = match deployment.state() {
-                State::Initializing => "initializing",
-                State::Deployed => "deployed",
-                State::Expiring(_) => "expiring",
-                State::Expired => "expired",
-            };
-            *counts.entry(name).or_default() += 1;
-        }
-        counts
+    pub fn states(&self) -> Vec<DeploymentStatus> {
+        self.table().deployments.values().map(|deployment| deployment.status()).collect()
     }
 
     /// Takes no new deployments, remembers those with a live lease, and returns when no backend is left.

@@ -1,6 +1,7 @@
 //! Tells each tier1 that this cloudlet is there and what it has to spare.
 
 use std::{
+    borrow::Cow,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use sinfonia_tls::ClientConfig;
 use sinfonia_wire::{API_BASE, CloudletInfo, Problem};
 use thiserror::Error;
 use tokio::sync::watch;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span, field::Empty};
 use url::{Host, Url};
 
 use crate::metrics;
@@ -93,6 +94,7 @@ impl Reporter {
             Some(trust) => client.connector(Connector::new().rustls_0_23(Arc::clone(trust))).finish(),
             None => client.finish(),
         };
+        metrics::begin();
         let mut told = self.now.subscribe();
         if self.token.is_some() && is_overheard(&tier1) {
             tracing::warn!(%tier1, "the token for tier1 is sent without encryption: use https");
@@ -138,9 +140,21 @@ async fn deliver(
     cloudlet: &CloudletInfo,
     failures: u32,
 ) -> bool {
-    let span = tracing::info_span!("report", otel.kind = "client", server.address = tier1.host_str());
-    let result = send(client, tier1, token, cloudlet).instrument(span).await;
+    let span = tracing::info_span!(
+        "report",
+        otel.kind = "client",
+        http.request.method = "POST",
+        server.address = tier1.host_str(),
+        server.port = tier1.port_or_known_default().map(i64::from),
+        http.response.status_code = Empty,
+        otel.status_code = Empty,
+        "error.type" = Empty,
+    );
+    let result = send(client, tier1, token, cloudlet).instrument(span.clone()).await;
     metrics::reported(result.is_ok());
+    if let Err(error) = &result {
+        span.record("error.type", &*error.kind()).record("otel.status_code", "ERROR");
+    }
     match (&result, failures) {
         (Ok(()), 0) => tracing::debug!(%tier1, "reported"),
         (Ok(()), _) => tracing::info!(%tier1, "reports are taken again"),
@@ -159,6 +173,17 @@ enum ReportError {
     Silent,
     #[error("answers {status}: {detail}")]
     Refused { status: StatusCode, detail: String },
+}
+
+impl ReportError {
+    /// What OpenTelemetry calls the type of the error.
+    fn kind(&self) -> Cow<'static, str> {
+        match self {
+            Self::NotSent(_) => "unreachable".into(),
+            Self::Silent => "timeout".into(),
+            Self::Refused { status, .. } => status.as_str().to_owned().into(),
+        }
+    }
 }
 
 async fn send(
@@ -184,6 +209,7 @@ async fn send(
     let exchange = async {
         let mut answer = request.send_json(cloudlet).await.map_err(|error| ReportError::NotSent(error.to_string()))?;
         let status = answer.status();
+        Span::current().record("http.response.status_code", i64::from(status.as_u16()));
         if status.is_success() {
             return Ok(());
         }

@@ -235,10 +235,14 @@ fn create_error(error: &CreateError) -> ApiError {
 
 fn failure_error(failure: &Failure, progress: &Progress) -> ApiError {
     let (status, code) = match failure {
-        Failure::Install(InstallError::Command(_)) => (StatusCode::INTERNAL_SERVER_ERROR, "command-not-started"),
-        Failure::Install(InstallError::Exited { .. }) => (StatusCode::INTERNAL_SERVER_ERROR, "backend-exited"),
-        Failure::Install(InstallError::NeverReady { .. }) => (StatusCode::GATEWAY_TIMEOUT, "backend-never-ready"),
-        Failure::Install(InstallError::Platform(_)) => (StatusCode::SERVICE_UNAVAILABLE, "cannot-run-backends"),
+        Failure::Install(error) => {
+            let status = match error {
+                InstallError::Command(_) | InstallError::Exited { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+                InstallError::NeverReady { .. } => StatusCode::GATEWAY_TIMEOUT,
+                InstallError::Platform(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, error.code())
+        }
         Failure::Unstable(_) => (StatusCode::INTERNAL_SERVER_ERROR, "backend-unstable"),
         Failure::State(StateError::NoSpace(_)) => (StatusCode::INSUFFICIENT_STORAGE, "state-directory-full"),
         Failure::State(_) => (StatusCode::SERVICE_UNAVAILABLE, "state-directory-not-writable"),

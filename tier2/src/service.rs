@@ -108,7 +108,7 @@ impl Service {
         self.draining.store(draining, Ordering::Relaxed);
     }
 
-    #[tracing::instrument(skip_all, fields(application = %request.id.application))]
+    #[tracing::instrument(name = "make or renew", skip_all, fields(sinfonia.application = %request.id.application))]
     async fn make_or_renew(&self, request: Request) -> Result<Arc<Deployment>, DeployError> {
         // A deployment that is there is renewed even if its recipe has gone meanwhile.
         let deployment = match self.registry.renew(&request.id) {

@@ -185,7 +185,7 @@ impl Tier3 {
             otel.kind = "client",
             http.request.method = "POST",
             server.address = self.endpoint.host().to_string(),
-            server.port = self.endpoint.port(),
+            server.port = i64::from(self.endpoint.port()),
             sinfonia.application = %self.server.application,
         );
         let (key, answer) = span.in_scope(|| {

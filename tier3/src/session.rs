@@ -137,6 +137,11 @@ impl Deployments {
                 Ok(link) => {
                     drop(attempts);
                     let deployment = self.list.swap_remove(index);
+                    let span = tracing::Span::current();
+                    span.record("network.peer.address", tracing::field::display(link.endpoint.ip().to_canonical()));
+                    if let Some(name) = &deployment.deployment_name {
+                        span.record("sinfonia.deployment", name.as_str());
+                    }
                     let releasing = self.release_others(&deployment);
                     let Self { client, key, .. } = self;
                     return Ok(Tunnel { client, key, deployment, link, releasing });

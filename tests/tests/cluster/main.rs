@@ -9,6 +9,7 @@ mod compare;
 mod http;
 mod isolation;
 mod listing;
+mod observe;
 mod page;
 mod replay;
 mod takeover;

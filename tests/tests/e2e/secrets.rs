@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use sinfonia_tests::{World, eventually};
+use sinfonia_tests::{Collector, World, eventually};
 
-use crate::collector::Collector;
 use crate::setup::Setup;
 
 #[test]

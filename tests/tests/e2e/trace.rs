@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::trace::v1::Span;
-use sinfonia_tests::{World, eventually};
+use sinfonia_tests::{Collector, World, eventually};
 
-use crate::collector::Collector;
 use crate::setup::{FETCH, Setup, ask, deployment_path, get, url};
 
 #[test]

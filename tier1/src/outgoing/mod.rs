@@ -187,7 +187,7 @@ impl Outgoing {
             otel.kind = "client",
             http.request.method = %method,
             server.address = endpoint.host(),
-            server.port = endpoint.port(),
+            server.port = i64::from(endpoint.port()),
             sinfonia.cloudlet = %cloudlet.id,
             http.response.status_code = Empty,
             otel.status_code = Empty,
@@ -231,7 +231,7 @@ async fn exchange(
     let request = client.request(method.clone(), url.as_str());
     let mut response = with_headers(request, errand, token).send().await.map_err(sending)?;
     let status = response.status();
-    Span::current().record("http.response.status_code", status.as_u16());
+    Span::current().record("http.response.status_code", i64::from(status.as_u16()));
     let body = response.body().limit(LONGEST_ANSWER).await.map_err(|error| match error {
         PayloadError::Overflow => CallError::TooLong,
         other => CallError::Invalid(other.to_string()),

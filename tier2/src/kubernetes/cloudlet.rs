@@ -10,6 +10,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use sinfonia_recipes::Repository;
+use sinfonia_telemetry::opentelemetry::metrics::ObservableGauge;
 use sinfonia_wire::{CloudletId, CloudletInfo, DeployEndpoint};
 use thiserror::Error;
 use tokio::{
@@ -40,6 +41,7 @@ use crate::{
     config::Config,
     deployments::Deployments,
     lifecycle::Policy,
+    metrics,
     report_fields::ReportFields,
     reports::{NotReady, ReportSource},
     tier2::Cloudlet,
@@ -110,6 +112,7 @@ struct KubernetesCloudlet {
     watch: ClusterWatch,
     prometheus: Prometheus,
     kubelet_insecure_tls: bool,
+    _gauges: [ObservableGauge<u64>; 2],
 }
 
 /// Connects to the cluster. Nothing runs before [`Cloudlet::begin`].
@@ -159,6 +162,11 @@ pub async fn start(
         own_account,
         options: options.clone(),
     });
+    let leads = Arc::new(watch::Sender::new(false));
+    let gauges = {
+        let (watched, leads) = (parts.watched.clone(), leads.subscribe());
+        [metrics::watch(move || watched.states()), metrics::watch_leadership(move || *leads.borrow())]
+    };
     let activity = ActivityWatch::new(watch.clone(), prometheus.clone(), config.lease);
     Ok(Box::new(KubernetesCloudlet {
         id,
@@ -168,10 +176,11 @@ pub async fn start(
         activity: Arc::new(Mutex::new(activity)),
         client_config,
         namespace: options.namespace,
-        leads: Arc::new(watch::Sender::new(false)),
+        leads,
         watch,
         prometheus,
         kubelet_insecure_tls: options.kubelet_insecure_tls,
+        _gauges: gauges,
     }))
 }
 

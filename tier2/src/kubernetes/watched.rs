@@ -10,6 +10,7 @@ use kube::{
     Api, ResourceExt as _,
     runtime::{WatchStreamExt as _, watcher},
 };
+use sinfonia_wire::DeploymentStatus;
 use tokio::sync::watch;
 
 use super::crd::CloudletDeployment;
@@ -94,6 +95,12 @@ impl Watched {
 
     pub(super) fn all(&self) -> Vec<Arc<CloudletDeployment>> {
         self.objects().values().filter_map(|sender| sender.borrow().clone()).collect()
+    }
+
+    /// The state of each deployment.
+    pub(super) fn states(&self) -> Vec<DeploymentStatus> {
+        let state = |object: &CloudletDeployment| object.phase().map_or(DeploymentStatus::Initializing, Into::into);
+        self.all().iter().map(|object| state(object)).collect()
     }
 
     /// The changes of one object, which need not be there yet.

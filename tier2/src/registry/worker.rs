@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{mpsc, watch};
-use tracing::{Instrument as _, Span};
+use tracing::{Instrument as _, Span, field::Empty};
 
 use super::{
     Shared,
@@ -101,16 +101,20 @@ async fn install_and_watch(shared: &Shared, deployment: &Deployment, request: Sp
     let span = tracing::info_span!(
         parent: &request,
         "install",
-        deployment = %name,
-        application = %deployment.plan().id.application
+        sinfonia.deployment = %name,
+        sinfonia.application = %deployment.plan().id.application,
+        "error.type" = Empty,
+        otel.status_code = Empty,
     );
     drop(request);
     let begin = Instant::now();
     deployment.progress().restart();
     let installing: BoxFuture<'_, _> =
         shared.parts.driver.install(Arc::clone(deployment.plan()), deployment.progress().clone());
-    match installing.instrument(span).await {
+    match installing.instrument(span.clone()).await {
         Ok(installed) => {
+            // The installation is over; the backend may run for days.
+            drop(span);
             let time = begin.elapsed();
             metrics::ready(time);
             tracing::info!(deployment = %name, ready_after_ms = time.as_millis(), "deployed");
@@ -119,6 +123,7 @@ async fn install_and_watch(shared: &Shared, deployment: &Deployment, request: Sp
             exited(shared, deployment, reason)
         }
         Err(error) => {
+            span.record("error.type", error.code()).record("otel.status_code", "ERROR");
             failed(deployment, error);
             Event::Failed
         }
@@ -137,6 +142,6 @@ fn exited(shared: &Shared, deployment: &Deployment, reason: String) -> Event {
 
 fn failed(deployment: &Deployment, error: InstallError) {
     tracing::warn!(deployment = %deployment.plan().name, %error, "could not be deployed");
-    metrics::failed();
+    metrics::failed(error.code());
     deployment.set_failure(error.into());
 }

@@ -102,7 +102,8 @@ impl LocalCloudlet {
             max_deployments: config.max_deployments,
             max_per_client: config.max_per_client,
         });
-        let gauge = metrics::watch(&registry);
+        let watched = registry.clone();
+        let gauge = metrics::watch(move || watched.states());
         let service = Service::new(registry, recipes, driver, state.store(), config.request_wait);
         service.resume_draining(state.draining()?);
         service.restore(&state.deployments()?).await;

@@ -5,9 +5,11 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use futures_util::future::{FutureExt as _, try_join_all};
 use ipnet::IpNet;
 use kube::{ResourceExt as _, runtime::events::EventType};
+use sinfonia_telemetry::propagation;
 use sinfonia_wire::{DeploymentName, Recipe, cluster};
 use time::OffsetDateTime;
 use tokio::time::Instant;
+use tracing::{Instrument as _, field::Empty};
 
 use super::{
     Operator, OperatorError,
@@ -71,9 +73,28 @@ impl Operator {
         now: OffsetDateTime,
     ) -> Result<(), OperatorError> {
         let begin = Instant::now();
-        match self.try_install(object, decision, afresh, now).await {
-            Ok(status) => self.ready(object, status, begin).await,
-            Err(Stop::Failed(failure)) => self.failed(object, &failure).await,
+        let span = tracing::info_span!(
+            "install",
+            sinfonia.application = %object.spec.application,
+            sinfonia.deployment = Empty,
+            "error.type" = Empty,
+            otel.status_code = Empty,
+        );
+        // The trace of the request that this is done for, whichever replica it reached.
+        let annotations = object.annotations();
+        let parent = propagation::extract(|name| {
+            (name == "traceparent").then(|| annotations.get(cluster::TRACEPARENT_ANNOTATION).map(String::as_str))?
+        });
+        propagation::set_parent(&span, parent);
+        match self.try_install(object, decision, afresh, now).instrument(span.clone()).await {
+            Ok(status) => {
+                span.record("sinfonia.deployment", status.deployment_name.as_ref().map(DeploymentName::as_str));
+                self.ready(object, status, begin).await
+            }
+            Err(Stop::Failed(failure)) => {
+                span.record("error.type", &*failure.code).record("otel.status_code", "ERROR");
+                self.failed(object, &failure).await
+            }
             Err(Stop::Later(error)) => Err(error),
         }
     }
@@ -325,7 +346,7 @@ impl Operator {
             failure.output = workloads::last_log_lines(&self.parts.client, name, 5).await;
         }
         tracing::warn!(deployment = object.deployment_name().map(DeploymentName::as_str), code = %failure.code, %failure, "could not be deployed");
-        metrics::failed();
+        metrics::failed(&failure.code);
         let mut status = CloudletDeploymentStatus {
             phase: Some(Phase::Expired),
             observed_request: Some(object.spec.requested_at),
