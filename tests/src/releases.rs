@@ -13,6 +13,9 @@ use crate::process::Running;
 /// Namespaces of these releases, beside [`NAMESPACE`], begin so.
 pub const PREFIX: &str = "charts-";
 
+/// The node of gateways that have to stay where they are.
+pub const GATEWAY_NODE: &str = "sinfonia-worker";
+
 /// What is made by others, whenever they like.
 const NOT_OURS: [&str; 2] = ["events", "events.events.k8s.io"];
 
@@ -65,14 +68,23 @@ impl Releases {
         self.helm(&arguments)
     }
 
-    /// Installs tier1 so that it is reached from here, and a cloudlet by the command that its notes tell. They may be
-    /// other packages of the charts.
-    pub fn both(&self, tier1: &str, tier2: &str) {
+    /// Installs tier1 so that it is reached from here, and a cloudlet by the command that its notes tell.
+    pub fn both(&self) {
+        self.install("charts/sinfonia-tier1", "charts/sinfonia-tier2", &[]);
+    }
+
+    /// The same from these packages of the charts, and with the gateway on [`GATEWAY_NODE`] for good.
+    pub fn both_of(&self, tier1: &str, tier2: &str) {
+        let node = format!("gateway.nodeSelector.kubernetes\\.io/hostname={GATEWAY_NODE}");
+        self.install(tier1, tier2, &["--set", &node]);
+    }
+
+    fn install(&self, tier1: &str, tier2: &str, more: &[&str]) {
         let notes = self.release("sinfonia-tier1", tier1, &["service.type=NodePort"]);
         let next = next_command(&notes).replace("charts/sinfonia-tier2", tier2);
         let words: Vec<&str> = next.split_whitespace().skip(1).collect();
         assert_eq!(words.iter().filter(|word| **word == "--set").count(), 3, "{next}");
-        self.helm(&[&words[..], &["--wait", "--timeout", "3m"]].concat());
+        self.helm(&[&words[..], &["--wait", "--timeout", "3m"], more].concat());
         self.await_report();
     }
 

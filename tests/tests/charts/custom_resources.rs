@@ -13,7 +13,7 @@ const CRD: &str = "cloudletdeployments.findcloudlet.org";
 #[test]
 fn an_upgrade_brings_a_new_custom_resource_and_keeps_deployments() {
     let releases = Releases::new();
-    releases.both("charts/sinfonia-tier1", "charts/sinfonia-tier2");
+    releases.both();
     let client = releases.client("early", &[], &FETCH).finish();
     assert_eq!(client.code(), 0, "{}", client.errors);
     let before = releases.cluster.list("cloudletdeployments", &[]);

@@ -12,7 +12,7 @@ pub(crate) const FETCH: [&str; 7] = ["timeout", "10", "busybox", "wget", "-q", "
 #[test]
 fn two_commands_make_a_cloudlet_that_serves_those_with_a_token() {
     let releases = Releases::new();
-    releases.both("charts/sinfonia-tier1", "charts/sinfonia-tier2");
+    releases.both();
 
     let client = releases.client("first", &["--release"], &FETCH).finish();
     assert_eq!(client.code(), 0, "{}", client.errors);
@@ -51,7 +51,7 @@ fn two_commands_make_a_cloudlet_that_serves_those_with_a_token() {
 #[test]
 fn helm_test_fetches_a_page_and_fails_without_the_gateway() {
     let releases = Releases::new();
-    releases.both("charts/sinfonia-tier1", "charts/sinfonia-tier2");
+    releases.both();
     for release in ["sinfonia-tier2", "sinfonia-tier1"] {
         let report = releases.helm(&["test", release, "--namespace", NAMESPACE, "--logs", "--timeout", "3m"]);
         assert!(report.contains("Succeeded") && report.contains("Hello, world!"), "{report}");

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use sinfonia_tests::cluster::{NAMESPACE, output_of};
 use sinfonia_tests::eventually;
-use sinfonia_tests::releases::Releases;
+use sinfonia_tests::releases::{GATEWAY_NODE, Releases};
 
 use crate::install::{FETCH, deployments};
 
@@ -26,7 +26,7 @@ fn nothing_is_left_where_tier2_is_dead() {
 fn check(happens: impl FnOnce(&Releases)) {
     let releases = Releases::new();
     let before = settled(&releases);
-    releases.both("charts/sinfonia-tier1", "charts/sinfonia-tier2");
+    releases.both_of("charts/sinfonia-tier1", "charts/sinfonia-tier2");
     for who in ["one", "another"] {
         let client = releases.client(who, &[], &FETCH).finish();
         assert_eq!(client.code(), 0, "{}", client.errors);
@@ -37,15 +37,14 @@ fn check(happens: impl FnOnce(&Releases)) {
         releases.helm(&["uninstall", release, "--namespace", NAMESPACE, "--wait", "--timeout", "2m"]);
     }
     // Nor on the gateway's node.
-    for node in releases.cluster.list("nodes", &[]) {
-        let annotations = node["metadata"]["annotations"].to_string();
-        assert!(!annotations.contains("findcloudlet.org") && !annotations.contains("kilo.squat.ai"), "{annotations}");
-        let name = node["metadata"]["name"].as_str().unwrap();
-        let interfaces = output_of(Command::new("docker").args(["exec", name, "ls", "/sys/class/net"]));
-        assert!(!interfaces.split_whitespace().any(|interface| interface == "sinfonia"), "{name}: {interfaces}");
-        let tables = output_of(Command::new("docker").args(["exec", name, "nft", "list", "tables"]));
-        assert!(!tables.contains("sinfonia"), "{name}: {tables}");
-    }
+    let node = releases.object("node", GATEWAY_NODE);
+    let annotations = node["metadata"]["annotations"].to_string();
+    assert!(!annotations.contains("findcloudlet.org") && !annotations.contains("kilo.squat.ai"), "{annotations}");
+    let on_node = |command: &[&str]| output_of(Command::new("docker").args(["exec", GATEWAY_NODE]).args(command));
+    let interfaces = on_node(&["ls", "/sys/class/net"]);
+    assert!(!interfaces.split_whitespace().any(|interface| interface == "sinfonia"), "{interfaces}");
+    let tables = on_node(&["nft", "list", "tables"]);
+    assert!(!tables.contains("sinfonia"), "{tables}");
     let mut left = BTreeSet::new();
     eventually("nothing is left", || {
         let now = &releases.objects() - &before;

@@ -28,7 +28,7 @@ fn a_client_that_is_connected_keeps_its_backend_over_upgrade_and_rollback() {
         assert!(Path::new(&package).exists(), "{}", package.display());
         package.to_str().unwrap().to_owned()
     };
-    releases.both(&previous("sinfonia-tier1"), &previous("sinfonia-tier2"));
+    releases.both_of(&previous("sinfonia-tier1"), &previous("sinfonia-tier2"));
     let client = releases.client("steady", &[], &["sh", "-c", ASK]);
     sees_pages(&client, "pages before the upgrade");
     let backend = backend(&releases);
