@@ -24,7 +24,7 @@ use std::process::ExitCode;
 /// A measurement, by the figures it prints.
 type Bench = (&'static [&'static str], fn());
 
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 10] = [
     (&start::FIGURES, start::run),
     (&deploy_cost::FIGURES, deploy_cost::run),
     (&telemetry_cost::FIGURES, telemetry_cost::run),
