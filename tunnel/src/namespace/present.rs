@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
@@ -22,9 +22,15 @@ const KEPT: &str = "#| ";
 pub(super) struct Present(());
 
 impl Present {
-    /// Orphans of commands become children of this process, to be ended with it.
+    /// Orphans of commands become children of this process, to be ended with it; and what a terminal or an engine sends to all
+    /// of a container does not end this one, as it would not end process 1 of a namespace. Commands get an empty mask.
     pub(super) fn enter() -> io::Result<Self> {
         prctl::set_child_subreaper(true)?;
+        let mut signals = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGTSTP] {
+            signals.add(signal);
+        }
+        signals.thread_block()?;
         Ok(Self(()))
     }
 }
