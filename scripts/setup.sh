@@ -37,6 +37,7 @@ main() {
         pooler
         tun 6
         namespaces
+        podman
         reference
         schemathesis
         ;;
@@ -124,6 +125,14 @@ pooler() {
     have pgbouncer && return
     packages pgbouncer:pgbouncer
     as_root systemctl disable --now --quiet pgbouncer 2>/dev/null || true
+}
+
+# Runs containers beside the lab's engine, with a network of the tests' own.
+podman() {
+    if have podman && have runc && [ -x /usr/lib/podman/netavark ]; then
+        return
+    fi
+    packages no-podman:podman no-netavark:netavark runc:runc iptables:iptables
 }
 
 deny() {
