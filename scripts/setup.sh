@@ -37,7 +37,7 @@ main() {
         pooler
         tun 6
         namespaces
-        podman
+        containers
         reference
         schemathesis
         ;;
@@ -128,7 +128,7 @@ pooler() {
 }
 
 # Runs containers beside the lab's engine, with a network of the tests' own.
-podman() {
+containers() {
     if have podman && have runc && [ -x /usr/lib/podman/netavark ]; then
         return
     fi
