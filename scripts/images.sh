@@ -67,13 +67,10 @@ describe() {
     source=${SINFONIA_SOURCE_URL:-$repository}
 }
 
-# Builds those that these images hold.
+# Builds the programs if one of these images holds one: all of them, since which are built together decides on the features
+# of what they share.
 programs() {
-    local name needed=()
-    for name in "$@"; do
-        case $name in tier[123] | gateway) needed+=("sinfonia-$name") ;; esac
-    done
-    [ ${#needed[@]} = 0 ] || built=$(scripts/programs.sh "${needed[@]}")
+    case " $* " in *' tier'[123]' '* | *' gateway '*) built=$(scripts/programs.sh) ;; esac
 }
 
 image_name() {

@@ -1,22 +1,18 @@
 #!/usr/bin/env bash
 # Builds the programs as they are released, and prints the directory they are in: static, and the same byte for byte
 # wherever the checkout, Cargo's home and the target directory are.
-#   scripts/programs.sh [PACKAGE]...     all that are released, or these packages of the workspace
+#   scripts/programs.sh
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 
-released=(sinfonia-tier1 sinfonia-tier2 sinfonia-tier3 sinfonia-gateway)
 target=$(rustc -vV | sed -n 's/^host: //p')
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 
 main() {
-    local packages=("$@") package arguments=()
-    [ $# -gt 0 ] || packages=("${released[@]}")
-    for package in "${packages[@]}"; do
-        arguments+=(-p "$package")
-    done
-    # With a target of their own build scripts and procedural macros are not made static.
-    CARGO_ENCODED_RUSTFLAGS=$(flags) cargo build --locked --release --target "$target" "${arguments[@]}" >&2
+    # With a target of their own build scripts and procedural macros are not made static. No fewer packages: what is built
+    # together decides on the features of what they share.
+    CARGO_ENCODED_RUSTFLAGS=$(flags) cargo build --locked --release --target "$target" \
+        -p sinfonia-tier1 -p sinfonia-tier2 -p sinfonia-tier3 -p sinfonia-gateway >&2
     echo "$(directory target_directory)/$target/release"
 }
 
@@ -31,4 +27,4 @@ flags() {
 
 directory() { cargo metadata --locked --no-deps --format-version 1 | sed -n 's/.*"'"$1"'":"\([^"]*\)".*/\1/p'; }
 
-main "$@"
+main

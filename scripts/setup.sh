@@ -49,6 +49,7 @@ main() {
         jaeger
         tun 6
         namespaces
+        containers
         reference
         schemathesis
         ;;
@@ -156,6 +157,14 @@ jaeger() {
     (cd "$sources" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$program.new" \
         github.com/jaegertracing/jaeger/cmd/all-in-one)
     mv "$program.new" "$program"
+}
+
+# Runs containers beside the lab's engine, with a network of the tests' own.
+containers() {
+    if have podman && have runc && [ -x /usr/lib/podman/netavark ]; then
+        return
+    fi
+    packages no-podman:podman no-netavark:netavark runc:runc iptables:iptables
 }
 
 deny() {

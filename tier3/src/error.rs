@@ -129,16 +129,6 @@ pub enum TunnelError {
         /// What is wrong.
         reason: String,
     },
-    /// In the present network namespace the tunnel's own packets would go into it.
-    #[error(
-        "the cloudlet wants {network} through the tunnel, where its endpoint {endpoint} is: run this without --sidecar"
-    )]
-    Encloses {
-        /// Where the tunnel ends.
-        endpoint: std::net::SocketAddr,
-        /// What would go through it.
-        network: String,
-    },
     /// The tunnel did not start, or nobody answered.
     #[error(transparent)]
     Device(#[from] DeviceError),

@@ -41,16 +41,15 @@ pub(crate) async fn attempt(
 ) -> Result<Link, Failure> {
     let config = config(deployment, key)?;
     let endpoint = resolve(&config).await?;
-    let around = config.allowed_ips().iter().find(|network| client.present && network.contains(&endpoint.ip()));
-    if let Some(network) = around {
-        return Err(TunnelError::Encloses { endpoint, network: network.to_string() }.into());
-    }
     let namespace = match namespace {
         Some(namespace) => namespace,
         None => client.namespace().await.map_err(fatal)?,
     };
     let mtu = mtu_towards(endpoint);
     let device = Device::start(config.private_key().clone(), Binding::Client(endpoint))?;
+    if client.present {
+        device.stay_on_route(endpoint)?;
+    }
     let tun = namespace.take_tun().ok_or(Failure::Fatal(NamespaceError::HelperLost))?;
     let link = device.add_link(tun, mtu)?;
     device.add_peer(Peer {

@@ -160,17 +160,14 @@ impl Containers {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command;
-        match self.engine {
-            Engine::Docker => command = Command::new("docker"),
-            Engine::Podman => {
-                command = Command::new("podman");
-                command
-                    .env("CONTAINERS_CONF", self.directory.join("containers.conf"))
-                    .args(["--storage-driver", "vfs"]);
-                let places = ["root", "runroot", "tmpdir", "network-config-dir"];
-                command.args(places.map(|place| format!("--{place}={}", self.directory.join(place).display())));
-            }
+        let mut command = Command::new(match self.engine {
+            Engine::Docker => "docker",
+            Engine::Podman => "podman",
+        });
+        if self.engine == Engine::Podman {
+            let places = ["root", "runroot", "tmpdir", "network-config-dir"];
+            command.args(places.map(|place| format!("--{place}={}", self.directory.join(place).display())));
+            command.args(["--storage-driver", "vfs"]).env("CONTAINERS_CONF", self.directory.join("containers.conf"));
         }
         command.args(words);
         command

@@ -33,7 +33,7 @@ pub enum DeviceError {
     /// The UDP socket could not be opened.
     #[error("cannot open UDP socket on {address}: {source}")]
     Socket {
-        /// The address that was asked for.
+        /// The address that was asked for, or that it should lead to.
         address: SocketAddr,
         /// What the system said.
         source: io::Error,
@@ -78,6 +78,16 @@ impl Device {
     #[must_use]
     pub fn local_port(&self) -> u16 {
         self.shared.local_port()
+    }
+
+    /// Keeps to the network interface that leads to `endpoint` now, whatever routes come later: where a tunnel's interface
+    /// is in the same network namespace as this device's socket, its own packets would go into it.
+    ///
+    /// # Errors
+    /// [`DeviceError::Socket`] when nothing leads there.
+    pub fn stay_on_route(&self, endpoint: SocketAddr) -> Result<(), DeviceError> {
+        let failed = |source| DeviceError::Socket { address: endpoint, source };
+        self.shared.udp.stay_on_route(endpoint).map_err(failed)
     }
 
     /// Adds an interface, with the MTU it was given in bytes.

@@ -1,7 +1,7 @@
 //! The UDP socket: many datagrams in one system call where the kernel can (`UDP_SEGMENT` and `UDP_GRO` of udp(7)).
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::outbox::Batch;
 
@@ -56,6 +56,24 @@ impl Udp {
 
     pub(super) fn local_port(&self) -> u16 {
         self.local.port()
+    }
+
+    /// Uses no other network interface than the one that leads to `endpoint` now.
+    pub(super) fn stay_on_route(&self, endpoint: SocketAddr) -> io::Result<()> {
+        let any: IpAddr = match endpoint {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        // Connecting a UDP socket sends nothing, and chooses the interface's address.
+        let probe = UdpSocket::bind((any, 0))?;
+        probe.connect(endpoint)?;
+        let own = probe.local_addr()?.ip();
+        let mut interfaces = nix::ifaddrs::getifaddrs()?;
+        let found = interfaces.find(|interface| {
+            interface.address.as_ref().and_then(socket_addr).is_some_and(|address| address.ip() == own)
+        });
+        let name = found.ok_or_else(|| io::Error::other(format!("no interface has {own}")))?.interface_name;
+        SockRef::from(&self.socket).bind_device(Some(name.as_bytes()))
     }
 
     /// Receives what is there, without waiting. `control` is scratch space made with [`control_space`].

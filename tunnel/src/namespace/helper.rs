@@ -257,11 +257,11 @@ fn configure(plan: &NetworkPlan, present: bool) -> Result<(), Failure> {
         .map_err(|error| Stage::Configure("talk to the kernel".into()).failed(&error))?;
     runtime.block_on(async {
         let network = Network::open().map_err(|error| Stage::Configure("talk to the kernel".into()).failed(&error))?;
-        for step in &plan.steps {
+        let steps = if present { present::adapted(&plan.steps) } else { plan.steps.clone() };
+        for step in &steps {
             let done = match step {
                 Step::ResolvConf(text) if present => present::replace_resolv_conf(text),
                 Step::ResolvConf(text) => mounts::replace_resolv_conf(text),
-                other if present && present::cannot(other) => Ok(()),
                 other => network.apply(other).await,
             };
             done.map_err(|error| Stage::Configure(step.to_string()).failed(&error))?;
