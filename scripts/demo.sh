@@ -86,10 +86,8 @@ observe() {
     await "the client's trace" trace
     say "its trace, as Jaeger has it:"
     trace
-    await "Prometheus to see the deployment" number 'sum(sinfonia_deployments{state="deployed"})'
-    say "what Prometheus says: $(number sinfonia_tier1_cloudlets) cloudlet, \
-$(number 'sum(sinfonia_deployments{state="deployed"})') deployment, \
-$(number 'sum(sinfonia_tier1_deploys_total{outcome="deployed"})') deploy request"
+    await "Prometheus to see the deployment" figures
+    say "what Prometheus says: $(figures)"
     say "where to look:
   Prometheus  $prometheus/graph?g0.expr=sinfonia_deployments&g0.tab=0   targets: $prometheus/targets   alerts: $prometheus/alerts
   Jaeger      $jaeger/search?service=sinfonia-tier3   its API: $jaeger/api/traces?service=sinfonia-tier3
@@ -123,6 +121,15 @@ trace() {
         if any($spans[]; .text | startswith("sinfonia-tier2"))
             and all($spans[]; .parent as $parent | $parent == null or any($spans[]; .id == $parent))
         then below(null; "  ") else empty end'
+}
+
+# What Prometheus knows; fails until it has seen both servers since the deployment.
+figures() {
+    local cloudlets deployments requests
+    cloudlets=$(number sinfonia_tier1_cloudlets) &&
+        deployments=$(number 'sum(sinfonia_deployments{state="deployed"}) > 0') &&
+        requests=$(number 'sinfonia_tier1_deploys_total{outcome="deployed"} > 0') &&
+        echo "cloudlets $cloudlets, deployments $deployments, deploy requests $requests"
 }
 
 # The first value that a query has.
