@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-shell observe cluster-up cluster-down images images-again charts test lint unit fuzz-smoke fuzz e2e failures bench clean
+.PHONY: help build demo demo-shell observe cluster-up cluster-down images images-again charts test lint unit fuzz-smoke fuzz e2e failures releases bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,11 @@ failures: ## Run the tests of a cluster's cloudlet under load, killed, and witho
 	@scripts/setup.sh test
 	@scripts/setup.sh cluster
 	SINFONIA_E2E=cluster-failures scripts/e2e.sh
+
+releases: ## Run the tests of the charts: install, upgrade, roll back and uninstall them on a cluster
+	@scripts/setup.sh test
+	@scripts/setup.sh cluster
+	SINFONIA_E2E=charts scripts/e2e.sh
 
 bench: ## Measure and print figures (NAME=<figure> for one)
 	@scripts/setup.sh bench

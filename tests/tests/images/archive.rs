@@ -96,7 +96,9 @@ impl Image {
 
     /// What a program in it prints, with nothing around it but the image, and no rights.
     pub(crate) fn run(&self, words: &[&str]) -> String {
-        output_of(Command::new("chroot").arg("--userspec=65532:65532").arg(self.root()).args(words).env_clear())
+        output_of(
+            Command::new("/usr/sbin/chroot").arg("--userspec=65532:65532").arg(self.root()).args(words).env_clear(),
+        )
     }
 }
 
