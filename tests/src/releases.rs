@@ -99,11 +99,21 @@ impl Releases {
     }
 
     /// The URL of tier1.
-    ///
-    /// # Panics
-    /// When its service has no port on the nodes.
     pub fn tier1(&self) -> String {
-        let service = self.object("service", "sinfonia-tier1");
+        self.url("sinfonia-tier1")
+    }
+
+    /// The URL of tier2. Its service gets a port on the nodes for that, which is all that is reached from here.
+    pub fn tier2(&self) -> String {
+        let patch = r#"{"spec": {"type": "NodePort"}}"#;
+        self.cluster.kubectl(&["-n", NAMESPACE, "patch", "service", "sinfonia-tier2", "--patch", patch]);
+        self.url("sinfonia-tier2")
+    }
+
+    /// # Panics
+    /// When the service has no port on the nodes.
+    fn url(&self, service: &str) -> String {
+        let service = self.object("service", service);
         let port = service["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
         let nodes = self.cluster.list("nodes", &[]);
         format!("http://{}:{port}", node_address(&nodes[0]))

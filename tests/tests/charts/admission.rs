@@ -65,7 +65,12 @@ fn all_pods_are_restricted_but_those_that_end_tunnels() {
         cluster.list("serviceaccounts", &["-n", NAMESPACE]).iter().any(|one| one["metadata"]["name"] == "default")
     });
     let all = [
-        pods(&releases, "charts/sinfonia-tier1", &["database.bundled.enabled=true", "replicas=2"]),
+        // A volume that its StatefulSet would claim is not in the pod's own specification.
+        pods(
+            &releases,
+            "charts/sinfonia-tier1",
+            &["database.bundled.enabled=true", "database.bundled.persistence.enabled=false", "replicas=2"],
+        ),
         pods(&releases, "charts/sinfonia-tier2", &["gateway.enabled=true"]),
         pods(&releases, "charts/helloworld", &["startDelaySeconds=1"]),
     ]

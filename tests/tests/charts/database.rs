@@ -1,7 +1,7 @@
 //! tier1 in two replicas on the bundled Postgres, in a namespace that enforces `restricted`.
 
 use serde_json::json;
-use sinfonia_tests::cluster::ask;
+use sinfonia_tests::cluster::{ask, node_address};
 use sinfonia_tests::releases::Releases;
 
 const NAMESPACE: &str = "charts-database";
@@ -16,7 +16,12 @@ fn what_was_reported_outlives_all_pods() {
         } })
         .to_string(),
     );
-    let values = ["database.bundled.enabled=true", "database.bundled.persistence.enabled=false", "replicas=2"];
+    let values = [
+        "database.bundled.enabled=true",
+        "database.bundled.persistence.enabled=false",
+        "replicas=2",
+        "service.type=NodePort",
+    ];
     let mut arguments = vec!["install", "finder", "charts/sinfonia-tier1", "--namespace", NAMESPACE, "--wait"];
     arguments.extend(["--timeout", "3m"]);
     arguments.extend(values.iter().flat_map(|value| ["--set", value]));
@@ -27,8 +32,8 @@ fn what_was_reported_outlives_all_pods() {
         let template = format!("go-template={{{{index .data \"{key}\" | base64decode}}}}");
         get(&["secret", "finder-sinfonia-tier1-tokens", "-o", &template])
     };
-    let address = get(&["service", "finder-sinfonia-tier1", "-o", "jsonpath={.spec.clusterIP}"]);
-    let url = format!("http://{address}/api/v1/cloudlets/");
+    let port = get(&["service", "finder-sinfonia-tier1", "-o", "jsonpath={.spec.ports[0].nodePort}"]);
+    let url = format!("http://{}:{port}/api/v1/cloudlets/", node_address(&cluster.list("nodes", &[])[0]));
     let report = json!({ "uuid": "6a0a7b0e-52a7-4a8c-9c0b-3f1f2d7f5a11", "endpoint": "http://198.51.100.1/",
         "resources": {} });
     let agent = ureq::agent();

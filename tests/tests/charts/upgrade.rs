@@ -10,6 +10,19 @@ use sinfonia_tests::{Running, eventually};
 const ASK: &str = "while :; do if busybox wget -T 2 -q -O- http://helloworld/ >/dev/null; then echo page; \
                    else echo none; fi; sleep 0.2; done";
 
+/// Shows what a client said if the test fails.
+struct Shown<'a>(&'a Running);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let output = self.0.output();
+            let last: Vec<&str> = output.lines().rev().take(20).collect();
+            eprintln!("the client says {last:?} (latest first) and {}", self.0.log());
+        }
+    }
+}
+
 /// Waits until the client has seen the page this many more times in a row.
 fn sees_pages(client: &Running, what: &str) {
     let from = client.output().lines().count();
@@ -30,6 +43,7 @@ fn a_client_that_is_connected_keeps_its_backend_over_upgrade_and_rollback() {
     };
     releases.both_of(&previous("sinfonia-tier1"), &previous("sinfonia-tier2"));
     let client = releases.client("steady", &[], &["sh", "-c", ASK]);
+    let shown = Shown(&client);
     sees_pages(&client, "pages before the upgrade");
     let backend = backend(&releases);
     let tokens = releases.token("client-token");
@@ -59,6 +73,7 @@ fn a_client_that_is_connected_keeps_its_backend_over_upgrade_and_rollback() {
     assert_eq!(releases.token("client-token"), tokens);
     assert_eq!(self::backend(&releases), backend, "the client's backend was left alone");
     releases.helm(&["test", "sinfonia-tier1", "--namespace", NAMESPACE, "--timeout", "3m"]);
+    drop(shown);
     client.stop();
 }
 

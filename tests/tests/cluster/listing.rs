@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::Value;
-use sinfonia_tests::cluster::{Cluster, ask, deploy_path, output_of, url};
+use sinfonia_tests::cluster::{Cluster, NAMESPACE, ask, deploy_path, output_of, url};
 
 #[test]
 fn usual_tools_show_what_runs() {
@@ -18,7 +18,10 @@ fn usual_tools_show_what_runs() {
         deployments.push((text(&answer[0]["DeploymentName"]), client_address(&answer[0]), chart));
     }
 
-    let releases = output_of(Command::new("helm").args(["list", "-A"]));
+    let all = output_of(Command::new("helm").args(["list", "-A"]));
+    // What belongs to the cloudlet itself was not deployed by it.
+    let deployed = all.lines().filter(|line| line.split_whitespace().nth(1) != Some(NAMESPACE));
+    let releases = deployed.collect::<Vec<_>>().join("\n");
     let peers = cluster.kubectl(&["get", "peers"]);
     let objects = cluster.kubectl(&["get", "cloudletdeployments"]);
     for (name, address, chart) in &deployments {

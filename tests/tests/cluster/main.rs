@@ -9,7 +9,6 @@ mod compare;
 mod http;
 mod isolation;
 mod listing;
-mod observe;
 mod page;
 mod replay;
 mod takeover;
