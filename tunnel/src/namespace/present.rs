@@ -1,7 +1,8 @@
 //! A tunnel in the present namespaces, those of a container: what is changed there, and put back.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -60,13 +61,24 @@ fn children() -> Option<Vec<Pid>> {
 /// network namespace, and another file would not be theirs.
 pub(super) fn replace_resolv_conf(text: &str) -> io::Result<()> {
     let before = original(&fs::read_to_string(RESOLV_CONF)?);
-    fs::write(RESOLV_CONF, replacement(&before, text))
+    write_over(Path::new(RESOLV_CONF), &replacement(&before, text))
 }
 
 fn restore() -> io::Result<()> {
     let present = fs::read_to_string(RESOLV_CONF)?;
     // Somebody else's is not ours to change.
-    if present.starts_with(MARK) { fs::write(RESOLV_CONF, original(&present)) } else { Ok(()) }
+    if present.starts_with(MARK) { write_over(Path::new(RESOLV_CONF), &original(&present)) } else { Ok(()) }
+}
+
+/// Makes this the content of the file that is there, which is never empty or cut meanwhile: an engine that kills a container
+/// kills its processes one after the other, this one at any instant.
+fn write_over(path: &Path, text: &str) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    let mut bytes = text.as_bytes().to_vec();
+    // Blank lines in the place of what was longer, in one write, and only then the right length.
+    bytes.resize(bytes.len().max(usize::try_from(file.metadata()?.len()).unwrap_or_default()), b'\n');
+    file.write_all_at(&bytes, 0)?;
+    file.set_len(text.len() as u64)
 }
 
 /// The file for the time of the tunnel. It holds what it replaces, so that not even a crash loses that.
@@ -121,6 +133,15 @@ mod tests {
         assert!(during.lines().filter(|line| !line.starts_with('#')).eq(["nameserver 10.0.0.1"]));
         assert_eq!(original(&during), before);
         assert_eq!(original(before), before);
+    }
+
+    #[test]
+    fn files_are_written_over_whatever_their_length() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for text in ["long enough\n", "short\n", "", "longer than all before\n"] {
+            write_over(file.path(), text).unwrap();
+            assert_eq!(fs::read_to_string(file.path()).unwrap(), text);
+        }
     }
 
     #[test]
