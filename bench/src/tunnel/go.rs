@@ -56,9 +56,11 @@ pub(crate) fn end(namespace: &End, interface: &str, own: (&PrivateKey, u16), inn
     let program = program();
     let mut command = namespace.command(program.to_str().unwrap());
     command.args(["--foreground", interface]).stdout(Stdio::null());
-    let process = Kept(command.spawn().unwrap());
     let socket = Path::new("/run/wireguard").join(format!("{interface}.sock"));
-    eventually("wireguard-go can be configured", || socket.exists());
+    // One that was killed left it.
+    let _ = std::fs::remove_file(&socket);
+    let process = Kept(command.spawn().unwrap());
+    eventually("wireguard-go can be configured", || UnixStream::connect(&socket).is_ok());
     configure(&socket, own, peer);
     let mut end = namespace.again();
     end.keep.push(process);
