@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, NAMESPACE, OURS, node_address};
 use crate::eventually;
@@ -130,6 +130,13 @@ impl Releases {
         self.cluster.world.set("SINFONIA_TOKEN", &self.token("client-token"));
         let url = self.tier1();
         self.cluster.tier3(who, &[options, &[url.as_str(), "helloworld"], command].concat())
+    }
+
+    /// Makes a namespace where the API server holds all pods to Pod Security `restricted`.
+    pub fn restricted_namespace(&self, name: &str) {
+        let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+        let metadata = json!({ "name": name, "labels": labels });
+        self.cluster.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }).to_string());
     }
 
     /// An object in the releases' namespace.

@@ -55,12 +55,7 @@ fn objection(releases: &Releases, name: &str, mut spec: Value) -> Option<String>
 fn all_pods_are_restricted_but_those_that_end_tunnels() {
     let releases = Releases::new();
     let cluster = &releases.cluster;
-    cluster.apply(
-        &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": {
-            "name": NAMESPACE, "labels": { "pod-security.kubernetes.io/enforce": "restricted" }
-        } })
-        .to_string(),
-    );
+    releases.restricted_namespace(NAMESPACE);
     eventually("the namespace has its account", || {
         cluster.list("serviceaccounts", &["-n", NAMESPACE]).iter().any(|one| one["metadata"]["name"] == "default")
     });

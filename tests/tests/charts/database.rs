@@ -10,12 +10,7 @@ const NAMESPACE: &str = "charts-database";
 fn what_was_reported_outlives_all_pods() {
     let releases = Releases::new();
     let cluster = &releases.cluster;
-    cluster.apply(
-        &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": {
-            "name": NAMESPACE, "labels": { "pod-security.kubernetes.io/enforce": "restricted" }
-        } })
-        .to_string(),
-    );
+    releases.restricted_namespace(NAMESPACE);
     let values = [
         "database.bundled.enabled=true",
         "database.bundled.persistence.enabled=false",
