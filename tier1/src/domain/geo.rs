@@ -8,9 +8,11 @@
 //! s ≤ 2r·asin(chord/2r). Within some hundred kilometres the two differ by less than sites are apart from one another:
 //! then the exact distance, which costs more than all the rest, need not be known.
 
-use crate::domain::merge::merged;
+use crate::domain::{
+    kd::{Point, Tree},
+    merge::merged,
+};
 use geographiclib_rs::{Geodesic, InverseGeodesic};
-use rstar::{RStarInsertionStrategy, RTree, RTreeParams, primitives::GeomWithData};
 use sinfonia_wire::Location;
 use std::{
     cmp::{Ordering, Reverse},
@@ -33,23 +35,11 @@ const ROUNDING: f64 = 1e-3;
 
 static WGS84: LazyLock<Geodesic> = LazyLock::new(Geodesic::wgs84);
 
-type Point = GeomWithData<[f64; 3], u32>;
-
-/// Wide nodes: a look at a million sites follows half as many pointers as with those that are usual.
-#[derive(Debug)]
-struct Wide;
-
-impl RTreeParams for Wide {
-    type DefaultInsertionStrategy = RStarInsertionStrategy;
-    const MAX_SIZE: usize = 16;
-    const MIN_SIZE: usize = 6;
-    const REINSERTION_COUNT: usize = 4;
-}
-
 /// Places with what is there.
 #[derive(Debug, Default)]
 pub struct Sites {
-    tree: RTree<Point, Wide>,
+    tree: Tree,
+    /// By their numbers in the tree.
     sites: Vec<Site>,
     /// Of all sites, one after another.
     members: Vec<u32>,
@@ -82,17 +72,32 @@ impl Sites {
                 None => sites.push(Site { location: *location, members: index..index + 1 }),
             }
         }
-        sites.shrink_to_fit();
-        let points = (0u32..).zip(&sites).map(|(index, site)| Point::new(centred(site.location), index)).collect();
-        let members = placed.iter().map(|(member, _)| *member).collect();
-        Self { tree: RTree::bulk_load_with_params(points), sites, members }
+        let (tree, order) = Tree::build(sites.iter().map(|site| centred(site.location)));
+        let mut members = Vec::with_capacity(placed.len());
+        let ordered = order.iter().map(|former| {
+            let Site { location, members: range } = &sites[*former as usize];
+            let start = members.len() as u32;
+            members.extend(placed[range.start as usize..range.end as usize].iter().map(|(member, _)| *member));
+            Site { location: *location, members: start..members.len() as u32 }
+        });
+        let sites = ordered.collect();
+        Self { tree, sites, members }
+    }
+
+    /// What is anywhere, neighbours one after another; more than once what is at several places.
+    pub fn all(&self) -> &[u32] {
+        &self.members
+    }
+
+    /// Calls everything by another number.
+    pub fn renumber(&mut self, number: impl Fn(u32) -> u32) {
+        self.members.iter_mut().for_each(|member| *member = number(*member));
     }
 
     /// Sites by chord (squared).
-    fn by_chord(&self, from: [f64; 3]) -> impl Iterator<Item = (f64, Found<'_>)> {
-        let points = self.tree.nearest_neighbor_iter_with_distance_2(from);
-        points.map(|(point, squared)| {
-            let site = &self.sites[point.data as usize];
+    fn by_chord(&self, from: Point) -> impl Iterator<Item = (f64, Found<'_>)> {
+        self.tree.nearest(from).map(|(squared, number)| {
+            let site = &self.sites[number as usize];
             (squared, Found { location: site.location, members: self.members(site) })
         })
     }
@@ -185,7 +190,7 @@ fn at_most(chord: f64) -> f64 {
 }
 
 /// Earth-centred coordinates in metres.
-fn centred(location: Location) -> [f64; 3] {
+fn centred(location: Location) -> Point {
     let eccentricity2 = FLATTENING * (2.0 - FLATTENING);
     let (lat_sin, lat_cos) = location.lat().to_radians().sin_cos();
     let (lon_sin, lon_cos) = location.lon().to_radians().sin_cos();

@@ -6,6 +6,7 @@ pub mod gather;
 pub mod geo;
 pub mod holders;
 pub mod interleave;
+pub(crate) mod kd;
 pub mod load;
 pub mod matching;
 pub(crate) mod merge;

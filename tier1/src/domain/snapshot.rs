@@ -34,31 +34,59 @@ pub type Change = (CloudletId, Option<Arc<Cloudlet>>);
 
 #[derive(Debug, Default)]
 struct Index {
-    /// By identity.
+    /// Neighbours one after another, so that those about equally near to a client are found together in memory.
     cloudlets: Vec<Arc<Cloudlet>>,
+    /// In their order, and where each is among the cloudlets.
     ids: Vec<CloudletId>,
+    by_id: Vec<u32>,
     sites: Sites,
     locals: Networks,
+    /// Who is at several places.
+    several: HashSet<u32>,
 }
 
 impl Index {
     fn build(mut cloudlets: Vec<Arc<Cloudlet>>) -> Self {
         cloudlets.sort_unstable_by_key(|cloudlet| cloudlet.id);
-        cloudlets.shrink_to_fit();
         let indexed = || (0u32..).zip(&cloudlets);
         let located = indexed().flat_map(|(index, c)| c.locations.iter().map(move |location| (index, *location)));
+        let mut sites = Sites::build(located);
+        let (order, by_id) = numbered(sites.all(), cloudlets.len());
+        sites.renumber(|index| by_id[index as usize]);
         let local = indexed().flat_map(|(index, c)| c.local_networks.iter().map(move |network| (index, *network)));
         Self {
             ids: cloudlets.iter().map(|cloudlet| cloudlet.id).collect(),
-            sites: Sites::build(located),
-            locals: Networks::build(local),
-            cloudlets,
+            several: indexed().filter(|(_, c)| c.locations.len() > 1).map(|(index, _)| by_id[index as usize]).collect(),
+            locals: Networks::build(local.map(|(index, network)| (by_id[index as usize], network))),
+            cloudlets: order.into_iter().map(|index| Arc::clone(&cloudlets[index as usize])).collect(),
+            by_id,
+            sites,
         }
     }
 
     fn find(&self, id: CloudletId) -> Option<u32> {
-        self.ids.binary_search(&id).ok().map(|index| index as u32)
+        self.ids.binary_search(&id).ok().map(|place| self.by_id[place])
     }
+
+    /// Those whose identity comes after this one, by identity, with their indices.
+    fn after(&self, id: Option<CloudletId>) -> impl Iterator<Item = (u32, &Arc<Cloudlet>)> {
+        let first = id.map_or(0, |id| self.ids.partition_point(|known| *known <= id));
+        self.by_id[first..].iter().map(|index| (*index, &self.cloudlets[*index as usize]))
+    }
+}
+
+/// The numbers below `count`, those first that are in `first`, each once; and where each is.
+fn numbered(first: &[u32], count: usize) -> (Vec<u32>, Vec<u32>) {
+    const NOWHERE: u32 = u32::MAX;
+    let (mut order, mut places) = (Vec::with_capacity(count), vec![NOWHERE; count]);
+    for number in first.iter().copied().chain(0..count as u32) {
+        let place = &mut places[number as usize];
+        if *place == NOWHERE {
+            *place = order.len() as u32;
+            order.push(number);
+        }
+    }
+    (order, places)
 }
 
 impl Snapshot {
@@ -102,7 +130,7 @@ impl Snapshot {
     pub fn changes_since(&self, earlier: &Self) -> Vec<Change> {
         debug_assert!(Arc::ptr_eq(&self.base, &earlier.base), "nothing is compacted meanwhile");
         let former = earlier.recent.ids.iter().copied();
-        let overridden = self.gone.difference(&earlier.gone).map(|index| self.base.ids[*index as usize]);
+        let overridden = self.gone.difference(&earlier.gone).map(|index| self.base.cloudlets[*index as usize].id);
         let touched: HashSet<CloudletId> = former.chain(overridden).chain(self.recent.ids.iter().copied()).collect();
         let now = touched.into_iter().map(|id| (id, self.get(id).cloned()));
         now.filter(|(id, now)| match (now, earlier.get(*id)) {
@@ -131,11 +159,8 @@ impl Snapshot {
 
     /// Those whose identity comes after this one, by identity.
     pub fn cloudlets_after(&self, id: Option<CloudletId>) -> impl Iterator<Item = &Arc<Cloudlet>> {
-        let start = |index: &Index| id.map_or(0, |id| index.ids.partition_point(|known| *known <= id));
-        let (first, recent) = (start(&self.base), start(&self.recent));
-        let base = (0u32..).zip(&self.base.cloudlets).skip(first);
-        let base = base.filter(|(index, _)| !self.is_gone(*index)).map(|(_, known)| known);
-        merged(base, self.recent.cloudlets.iter().skip(recent), |cloudlet| cloudlet.id)
+        let base = self.base.after(id).filter(|(index, _)| !self.is_gone(*index));
+        merged(base, self.recent.after(id), |(_, cloudlet)| cloudlet.id).map(|(_, cloudlet)| cloudlet)
     }
 
     /// One of them.
@@ -155,6 +180,16 @@ impl Snapshot {
             Some(index) => self.recent.cloudlets.get(index),
             None => self.base.cloudlets.get(index as usize).filter(|_| !self.is_gone(index)),
         }
+    }
+
+    /// Whether the one at an index comes up at several places.
+    #[must_use]
+    pub(crate) fn is_at_several_places(&self, index: u32) -> bool {
+        let (index, among) = match index.checked_sub(self.base.cloudlets.len() as u32) {
+            Some(index) => (index, &self.recent.several),
+            None => (index, &self.base.several),
+        };
+        !among.is_empty() && among.contains(&index)
     }
 
     /// Every index is below this; some may belong to nobody.

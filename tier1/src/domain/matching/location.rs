@@ -21,8 +21,6 @@ impl Matcher for Location {
         let nearest = snapshot
             .nearest(from)
             .flat_map(|(metres, members)| members.rotated(client.seed).map(move |index| (index, Near::Metres(metres))));
-        // Only cloudlets with several locations come up again.
-        let is_single = |index| snapshot.at(index).is_none_or(|cloudlet| cloudlet.locations.len() < 2);
-        Box::new(nearest.filter(move |(index, _)| is_single(*index) || seen.insert(*index)))
+        Box::new(nearest.filter(move |(index, _)| !snapshot.is_at_several_places(*index) || seen.insert(*index)))
     }
 }

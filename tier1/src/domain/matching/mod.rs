@@ -25,6 +25,8 @@ use thiserror::Error;
 
 /// How many cloudlets each matcher looks at for one client at most, so that one who suits hardly any of a million does not hold up others.
 const PATIENCE: usize = 100_000;
+/// Cloudlets fetched from memory at once where no more are compared.
+const AHEAD: usize = 4;
 /// What evaluating an expression counts for, beside 1 for everything else about a cloudlet.
 const EXPRESSION: usize = 9;
 
@@ -221,7 +223,13 @@ impl Chain {
         let requires = comes_first(MatcherKind::Requirements) && inquiry.placement.requires.is_some();
         let cost = if requires { 1 + EXPRESSION } else { 1 };
         let ranked = matcher.ranked(snapshot, inquiry.client).take(PATIENCE / cost);
-        let known = ranked.filter_map(|(index, near)| Some((snapshot.at(index)?, near)));
+        let ahead = if comes_first(MatcherKind::Load) { order::SPREAD } else { AHEAD };
+        let known = order::in_groups(
+            ranked.filter_map(|(index, near)| Some((snapshot.at(index)?, near))),
+            ahead,
+            |_, _| true,
+            |group| group.iter().for_each(|(cloudlet, _)| cloudlet.touch()),
+        );
         let offered = known.filter(move |(cloudlet, _)| {
             // A cloudlet belongs to the first matcher that does not leave it: that is what makes each appear once.
             !cloudlet.draining && self.decision(cloudlet, inquiry) == Some((turn, Verdict::Yield))

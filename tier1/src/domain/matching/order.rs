@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 /// Candidates among which a recipe's preference chooses.
 pub(super) const PREFERENCE: usize = 64;
 /// Candidates among which load chooses.
-const SPREAD: usize = 12;
+pub(super) const SPREAD: usize = 12;
 /// Somewhat farther is about equally near: by this factor, and these metres, which light crosses in 10 us.
 const FACTOR: f64 = 1.2;
 const METRES: f64 = 2_000.0;
@@ -85,7 +85,7 @@ impl Near {
 }
 
 /// Takes items together as long as they are like the first one of their group, at most so many, and sorts each group.
-fn in_groups<T>(
+pub(super) fn in_groups<T>(
     items: impl Iterator<Item = T>,
     most: usize,
     together: impl Fn(&T, &T) -> bool,

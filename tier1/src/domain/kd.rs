@@ -1,0 +1,160 @@
+//! Points in space, nearest first: a k-d tree (Bentley, 1975) in flat arrays.
+//!
+//! Each node halves a range of the points by a plane, so that its number and its range say all about it, and neighbours
+//! lie together in memory. Nodes are opened by the least distance that a point in them may have (Hjaltason and Samet,
+//! 1999), so that the next point costs little whether one is asked for or many.
+
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+};
+
+/// Points of a leaf, at most.
+const LEAF: usize = 16;
+/// Room for what a search for a few points puts aside.
+const ASIDE: usize = 64;
+
+/// Coordinates.
+pub(crate) type Point = [f64; 3];
+
+/// Points, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    points: Vec<Point>,
+    /// By node; the halves of node n are 2n + 1 and 2n + 2.
+    planes: Vec<Plane>,
+}
+
+/// All points before the middle are on or below it, the others on or above it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Plane {
+    axis: usize,
+    at: f64,
+}
+
+/// Part of the tree that has not been looked at.
+struct Node {
+    /// The least distance (squared) that a point in it may have, and its parts along the axes.
+    least: f64,
+    parts: Point,
+    number: usize,
+    start: usize,
+    end: usize,
+}
+
+impl Tree {
+    /// Arranges points; also where in `points` those that are now numbers 0, 1, ... were.
+    pub(crate) fn build(points: impl IntoIterator<Item = Point>) -> (Self, Vec<u32>) {
+        let mut points: Vec<(Point, u32)> = points.into_iter().zip(0..).collect();
+        let leaves = points.len().div_ceil(LEAF).next_power_of_two();
+        let mut planes = vec![Plane::default(); leaves - 1];
+        halve(&mut points, &mut planes, 0);
+        let (points, order) = points.into_iter().unzip();
+        (Self { points, planes }, order)
+    }
+
+    /// Distances (squared) and numbers, nearest first.
+    pub(crate) fn nearest(&self, from: Point) -> impl Iterator<Item = (f64, u32)> {
+        let root = Node { least: 0.0, parts: [0.0; 3], number: 0, start: 0, end: self.points.len() };
+        let (mut nodes, mut points) = (BinaryHeap::with_capacity(ASIDE), BinaryHeap::with_capacity(ASIDE));
+        nodes.push(Reverse(root));
+        std::iter::from_fn(move || {
+            while let Some(Reverse(node)) = nodes.peek()
+                && points.peek().is_none_or(|Reverse((squared, _))| node.least < f64::from_bits(*squared))
+            {
+                let leaf = self.descend(from, nodes.pop()?.0, |aside| nodes.push(Reverse(aside)));
+                let numbered = (leaf.start as u32..).zip(&self.points[leaf.start..leaf.end]);
+                // As bits, squares are in the same order as numbers.
+                points.extend(numbered.map(|(number, point)| Reverse((squared(from, *point).to_bits(), number))));
+            }
+            points.pop().map(|Reverse((squared, number))| (f64::from_bits(squared), number))
+        })
+    }
+
+    /// Goes down to the leaf on whose side `from` is, and puts the other halves aside.
+    fn descend(&self, from: Point, mut node: Node, mut put_aside: impl FnMut(Node)) -> Node {
+        while node.end - node.start > LEAF {
+            let Plane { axis, at } = self.planes[node.number];
+            let middle = usize::midpoint(node.start, node.end);
+            let below = Node { number: 2 * node.number + 1, end: middle, ..node };
+            let above = Node { number: 2 * node.number + 2, start: middle, ..node };
+            let part = (from[axis] - at).powi(2);
+            let (near, mut far) = if from[axis] < at { (below, above) } else { (above, below) };
+            far.least += part - far.parts[axis];
+            far.parts[axis] = part;
+            put_aside(far);
+            node = near;
+        }
+        node
+    }
+}
+
+/// Halves points along the axis on which they are farthest apart, and so on.
+fn halve(points: &mut [(Point, u32)], planes: &mut [Plane], number: usize) {
+    if points.len() <= LEAF {
+        return;
+    }
+    let extent = |axis: usize| {
+        let all = points.iter().map(|(point, _)| point[axis]);
+        all.clone().fold(f64::NEG_INFINITY, f64::max) - all.fold(f64::INFINITY, f64::min)
+    };
+    let extents = [0, 1, 2].map(extent);
+    let axis = if extents[0] >= extents[1].max(extents[2]) { 0 } else { 1 + usize::from(extents[2] > extents[1]) };
+    let middle = points.len() / 2;
+    let (_, (point, _), _) = points.select_nth_unstable_by(middle, |(a, _), (b, _)| a[axis].total_cmp(&b[axis]));
+    planes[number] = Plane { axis, at: point[axis] };
+    let (below, above) = points.split_at_mut(middle);
+    halve(below, planes, 2 * number + 1);
+    halve(above, planes, 2 * number + 2);
+}
+
+fn squared(a: Point, b: Point) -> f64 {
+    (a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2) + (a[2] - b[2]).powi(2)
+}
+
+impl Ord for Node {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.least.total_cmp(&other.least)
+    }
+}
+
+impl PartialOrd for Node {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Node {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::{collection::vec, prelude::*};
+
+    fn point() -> impl Strategy<Value = Point> {
+        // Some in line with one another, some at the same place.
+        let coordinate = || prop_oneof![-1.0..1.0, prop::sample::select(vec![-0.5, 0.0, 0.5])];
+        [coordinate(), coordinate(), coordinate()]
+    }
+
+    proptest! {
+        #[test]
+        fn each_point_comes_once_and_in_order(points in vec(point(), 0..300), from in point()) {
+            let (tree, order) = Tree::build(points.iter().copied());
+            let found: Vec<(f64, u32)> = tree.nearest(from).collect();
+            prop_assert!(found.is_sorted_by(|(a, _), (b, _)| *a <= *b + 1e-12), "{:?}", found);
+            for (distance, number) in &found {
+                prop_assert_eq!(*distance, squared(from, points[order[*number as usize] as usize]));
+            }
+            let mut numbers: Vec<u32> = found.into_iter().map(|(_, number)| order[number as usize]).collect();
+            numbers.sort_unstable();
+            prop_assert_eq!(numbers, (0..points.len() as u32).collect::<Vec<_>>());
+        }
+    }
+}
