@@ -22,6 +22,10 @@ flags() {
     flags+=$separator--remap-path-prefix=$PWD=/sinfonia
     flags+=$separator--remap-path-prefix=$(directory build_directory)=/sinfonia/build
     flags+=$separator--remap-path-prefix=$cargo_home=/cargo
+    # What the compiler's own linker can do about size, where it is the one that is used.
+    case $target in
+    x86_64-*-linux-*) flags+=$separator-Clink-args=-Wl,--pack-dyn-relocs=relr,--icf=all ;;
+    esac
     echo "$flags"
 }
 

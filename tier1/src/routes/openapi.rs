@@ -6,7 +6,7 @@ mod refusals;
 use super::{cloudlets, deploy, explain::Explanation, history, limit::limit, listing, recipe};
 use actix_web::{
     HttpResponse,
-    http::header::{CONTENT_SECURITY_POLICY, ContentType, LOCATION, X_CONTENT_TYPE_OPTIONS},
+    http::header::{CONTENT_SECURITY_POLICY, ContentEncoding, ContentType, LOCATION, X_CONTENT_TYPE_OPTIONS},
     middleware::from_fn,
     web::{self, Path, ServiceConfig},
 };
@@ -75,11 +75,17 @@ fn part(name: &str) -> Result<HttpResponse, ApiError> {
     // Relative, so that it is found behind a proxy that adds to the path.
     let config = Arc::new(Config::from("openapi.json").validator_url("none"));
     match utoipa_swagger_ui::serve(name, config) {
-        Ok(Some(file)) => Ok(HttpResponse::Ok()
-            .content_type(file.content_type)
-            .insert_header((CONTENT_SECURITY_POLICY, POLICY))
-            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-            .body(file.bytes.into_owned())),
+        Ok(Some(file)) => {
+            let mut answer = HttpResponse::Ok();
+            if file.gzpipped {
+                answer.insert_header(ContentEncoding::Gzip);
+            }
+            let answer = answer
+                .content_type(file.content_type)
+                .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+                .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+            Ok(answer.body(file.bytes.into_owned()))
+        }
         _ => Err(ApiError::not_found("not-found", "nothing is at this path")),
     }
 }
