@@ -22,10 +22,14 @@ flags() {
     flags+=$separator--remap-path-prefix=$PWD=/sinfonia
     flags+=$separator--remap-path-prefix=$(directory build_directory)=/sinfonia/build
     flags+=$separator--remap-path-prefix=$cargo_home=/cargo
-    # What the compiler's own linker can do about size, where it is the one that is used.
-    case $target in
-    x86_64-*-linux-*) flags+=$separator-Clink-args=-Wl,--pack-dyn-relocs=relr,--icf=all ;;
-    esac
+    # What the compiler's own linker, which is used for this target, can do about size. glibc relocates such a program from
+    # version 2.36 on.
+    if [ "$target" = x86_64-unknown-linux-gnu ]; then
+        flags+=$separator-Clink-arg=-Wl,--icf=all
+        if printf '%s\n' 2.36 "$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -VC; then
+            flags+=$separator-Clink-arg=-Wl,--pack-dyn-relocs=relr
+        fi
+    fi
     echo "$flags"
 }
 

@@ -213,15 +213,9 @@ impl Cloudlet {
         }
     }
 
-    /// Has the processor fetch what matching looks at: for several at once that takes hardly longer than for one.
+    /// Has the processor fetch what every choice looks at: for several at once that takes hardly longer than for one.
     pub(super) fn touch(&self) {
         black_box((self.locations.len(), self.draining, self.pulse.is_poisoned()));
-    }
-
-    /// The same for what [`Self::info`] looks at.
-    pub(crate) fn touch_info(&self) {
-        let first = |text: &str| text.as_bytes().first().copied();
-        black_box((first(&self.name), first(self.endpoint.url().as_str()), self.locations.first().copied()));
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Pulse> {

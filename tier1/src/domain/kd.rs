@@ -34,7 +34,7 @@ struct Plane {
 
 /// Part of the tree that has not been looked at.
 struct Node {
-    /// The least distance (squared) that a point in it may have, and its parts along the axes.
+    /// The least distance (squared) that a point in it may have, up to rounding, and its parts along the axes.
     least: f64,
     parts: Point,
     number: usize,
@@ -55,9 +55,8 @@ impl Tree {
 
     /// Distances (squared) and numbers, nearest first.
     pub(crate) fn nearest(&self, from: Point) -> impl Iterator<Item = (f64, u32)> {
-        let root = Node { least: 0.0, parts: [0.0; 3], number: 0, start: 0, end: self.points.len() };
         let (mut nodes, mut points) = (BinaryHeap::with_capacity(ASIDE), BinaryHeap::with_capacity(ASIDE));
-        nodes.push(Reverse(root));
+        nodes.push(Reverse(Node::root(self)));
         std::iter::from_fn(move || {
             while let Some(Reverse(node)) = nodes.peek()
                 && points.peek().is_none_or(|Reverse((squared, _))| node.least < f64::from_bits(*squared))
@@ -86,6 +85,12 @@ impl Tree {
             node = near;
         }
         node
+    }
+}
+
+impl Node {
+    const fn root(tree: &Tree) -> Self {
+        Self { least: 0.0, parts: [0.0; 3], number: 0, start: 0, end: tree.points.len() }
     }
 }
 
@@ -141,6 +146,34 @@ mod tests {
         // Some in line with one another, some at the same place.
         let coordinate = || prop_oneof![-1.0..1.0, prop::sample::select(vec![-0.5, 0.0, 0.5])];
         [coordinate(), coordinate(), coordinate()]
+    }
+
+    #[test]
+    fn few_leaves_are_looked_at() {
+        let points = (0..10_000).map(|i| [f64::from(i % 100), f64::from(i / 100), 0.0]);
+        let (tree, _) = Tree::build(points);
+        let mut leaves = 0;
+        let mut nodes = vec![Node::root(&tree)];
+        let from = [33.3, 66.6, 0.0];
+        let farthest = tree.nearest(from).nth(11).unwrap().0;
+        while let Some(node) = nodes.pop() {
+            if node.least <= farthest {
+                tree.descend(from, node, |aside| nodes.push(aside));
+                leaves += 1;
+            }
+        }
+        assert!(leaves <= 8, "{leaves} of 1,024");
+    }
+
+    #[test]
+    fn leaves_may_be_as_full_as_they_like() {
+        for count in [0, 1, 15, 16, 17, 31, 32, 33, 64, 65, 257] {
+            for step in [0.0, 1.0] {
+                let (tree, _) = Tree::build((0..count).map(|i| [f64::from(i) * step, 0.0, 0.0]));
+                let found: Vec<f64> = tree.nearest([-1.0, 0.0, 0.0]).map(|(squared, _)| squared.sqrt()).collect();
+                assert_eq!(found, (0..count).map(|i| 1.0 + f64::from(i) * step).collect::<Vec<_>>());
+            }
+        }
     }
 
     proptest! {

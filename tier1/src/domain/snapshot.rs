@@ -34,7 +34,7 @@ pub type Change = (CloudletId, Option<Arc<Cloudlet>>);
 
 #[derive(Debug, Default)]
 struct Index {
-    /// Neighbours one after another, so that those about equally near to a client are found together in memory.
+    /// Neighbours one after another, so that where they are found is together in memory.
     cloudlets: Vec<Arc<Cloudlet>>,
     /// In their order, and where each is among the cloudlets.
     ids: Vec<CloudletId>,
@@ -189,7 +189,7 @@ impl Snapshot {
             Some(index) => (index, &self.recent.several),
             None => (index, &self.base.several),
         };
-        !among.is_empty() && among.contains(&index)
+        among.contains(&index)
     }
 
     /// Every index is below this; some may belong to nobody.
@@ -218,7 +218,7 @@ impl Snapshot {
     }
 
     fn is_gone(&self, index: u32) -> bool {
-        !self.gone.is_empty() && self.gone.contains(&index)
+        self.gone.contains(&index)
     }
 }
 

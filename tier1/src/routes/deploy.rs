@@ -114,7 +114,6 @@ pub(super) async fn get(
     if candidates.is_empty() {
         return Err(ApiError::not_found("no-cloudlet", nobody(&service, &client, &placement)));
     }
-    candidates.iter().for_each(|cloudlet| cloudlet.touch_info());
     Ok(HttpResponse::Ok().json(candidates.iter().map(|cloudlet| cloudlet.info()).collect::<Vec<_>>()))
 }
 

@@ -6,10 +6,14 @@ mod refusals;
 use super::{cloudlets, deploy, explain::Explanation, history, limit::limit, listing, recipe};
 use actix_web::{
     HttpResponse,
-    http::header::{CONTENT_SECURITY_POLICY, ContentEncoding, ContentType, LOCATION, X_CONTENT_TYPE_OPTIONS},
+    http::{
+        StatusCode,
+        header::{CONTENT_SECURITY_POLICY, ContentType, LOCATION, X_CONTENT_TYPE_OPTIONS},
+    },
     middleware::from_fn,
     web::{self, Path, ServiceConfig},
 };
+use flate2::read::GzDecoder;
 pub(super) use headers::ClientHeaders;
 pub(super) use refusals::{
     CloudletRefusals, ForgetRefusals, HistoryRefusals, ListRefusals, LookupRefusals, PostRefusals, RecipeRefusals,
@@ -17,7 +21,7 @@ pub(super) use refusals::{
 };
 use sinfonia_server::ApiError;
 use sinfonia_wire::{CloudletDeployment, CloudletInfo, Problem, PublicRecipe};
-use std::sync::Arc;
+use std::{io::Read as _, sync::Arc};
 use utoipa::{
     Modify, OpenApi, PartialSchema, ToSchema,
     openapi::{
@@ -76,15 +80,21 @@ fn part(name: &str) -> Result<HttpResponse, ApiError> {
     let config = Arc::new(Config::from("openapi.json").validator_url("none"));
     match utoipa_swagger_ui::serve(name, config) {
         Ok(Some(file)) => {
-            let mut answer = HttpResponse::Ok();
-            if file.gzpipped {
-                answer.insert_header(ContentEncoding::Gzip);
-            }
-            let answer = answer
+            let mut content = Vec::new();
+            let read = if file.gzpipped {
+                // Who takes it compressed gets it so from the server, as everything else.
+                GzDecoder::new(&*file.bytes).read_to_end(&mut content)
+            } else {
+                (&*file.bytes).read_to_end(&mut content)
+            };
+            read.map_err(|error| {
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", format!("{name}: {error}"))
+            })?;
+            Ok(HttpResponse::Ok()
                 .content_type(file.content_type)
                 .insert_header((CONTENT_SECURITY_POLICY, POLICY))
-                .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
-            Ok(answer.body(file.bytes.into_owned()))
+                .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+                .body(content))
         }
         _ => Err(ApiError::not_found("not-found", "nothing is at this path")),
     }

@@ -1,14 +1,12 @@
 //! A tier1, stub cloudlets, and requests.
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, http::Method, rt, web};
-use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use sinfonia_tier1::{Config, Limits, Running};
 use sinfonia_wire::{CloudletId, PublicKey};
 use std::{
     fs,
     future::pending,
-    io::Read as _,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -118,11 +116,7 @@ impl World {
         let (content_type, retry_after) = (header("content-type").unwrap_or_default(), header("retry-after"));
         let challenge = header("www-authenticate");
         let (etag, link) = (header("etag"), header("link"));
-        let is_gzip = header("content-encoding").as_deref() == Some("gzip");
-        let mut bytes = response.body().limit(1 << 24).await.unwrap().to_vec();
-        if is_gzip {
-            bytes = GzDecoder::new(&*bytes).bytes().collect::<Result<_, _>>().unwrap();
-        }
+        let bytes = response.body().limit(1 << 24).await.unwrap();
         let text = || String::from_utf8_lossy(&bytes).into_owned().into();
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
         let answer =

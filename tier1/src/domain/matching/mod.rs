@@ -223,10 +223,15 @@ impl Chain {
         let requires = comes_first(MatcherKind::Requirements) && inquiry.placement.requires.is_some();
         let cost = if requires { 1 + EXPRESSION } else { 1 };
         let ranked = matcher.ranked(snapshot, inquiry.client).take(PATIENCE / cost);
-        let ahead = if comes_first(MatcherKind::Load) { order::SPREAD } else { AHEAD };
+        let prefers = inquiry.placement.prefer.as_ref().filter(|_| comes_first(MatcherKind::Requirements));
+        let compared = match (prefers, comes_first(MatcherKind::Load)) {
+            (Some(_), _) => order::PREFERENCE,
+            (None, true) => order::SPREAD,
+            (None, false) => AHEAD,
+        };
         let known = order::in_groups(
             ranked.filter_map(|(index, near)| Some((snapshot.at(index)?, near))),
-            ahead,
+            compared,
             |_, _| true,
             |group| group.iter().for_each(|(cloudlet, _)| cloudlet.touch()),
         );
@@ -242,7 +247,6 @@ impl Chain {
             load: None,
             is_set_back: inquiry.setbacks.holds(cloudlet.id, inquiry.application, inquiry.now),
         });
-        let prefers = inquiry.placement.prefer.as_ref().filter(|_| comes_first(MatcherKind::Requirements));
         match (prefers, comes_first(MatcherKind::Load)) {
             (Some(prefer), true) => Box::new(order::by_load(order::by_score(candidates, prefer, inquiry), inquiry)),
             (Some(prefer), false) => Box::new(order::by_score(candidates, prefer, inquiry)),

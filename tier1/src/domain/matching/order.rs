@@ -84,12 +84,13 @@ impl Near {
     }
 }
 
-/// Takes items together as long as they are like the first one of their group, at most so many, and sorts each group.
+/// Takes items together as long as they are like the first one of their group, at most so many, and does something with
+/// each group before its first item goes on.
 pub(super) fn in_groups<T>(
     items: impl Iterator<Item = T>,
     most: usize,
     together: impl Fn(&T, &T) -> bool,
-    sort: impl Fn(&mut [T]),
+    with: impl Fn(&mut [T]),
 ) -> impl Iterator<Item = T> {
     let mut items = items.peekable();
     let mut group = VecDeque::new();
@@ -101,7 +102,7 @@ pub(super) fn in_groups<T>(
             {
                 group.push_back(next);
             }
-            sort(group.make_contiguous());
+            with(group.make_contiguous());
         }
         group.pop_front()
     })
