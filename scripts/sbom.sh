@@ -34,11 +34,16 @@ main() {
 
 package() { (IFS=$'\t' && echo "$*") >>"$work/packages"; }
 
-# Finds the texts of a package in a directory.
+# Finds the texts of a package in a directory. Of MIT and Apache-2.0, where there is a choice, MIT is chosen.
 texts_in() {
+    local found
     [ -d "$2" ] || return 0
-    find "$2" -maxdepth 1 -type f \( -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'copyright*' -o -iname 'notice*' \
-        -o -iname 'unlicense*' \) ! -name '*.html' | sort | sed "s|^|$1\t|" >>"$work/texts"
+    found=$(find "$2" -maxdepth 1 -type f \( -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'copyright*' \
+        -o -iname 'notice*' -o -iname 'unlicense*' \) ! -name '*.html' | sort)
+    if [[ ${3:-} =~ MIT.*(OR|/).*Apache-2.0|Apache-2.0.*(OR|/).*MIT && ! $3 =~ AND ]] && grep -qi '/[^/]*mit[^/]*$' <<<"$found"; then
+        found=$(grep -vi '/licen[cs]e[^/]*apache[^/]*$' <<<"$found")
+    fi
+    [ -z "$found" ] || awk -v whose="$1" '{print whose "\t" $0}' <<<"$found" >>"$work/texts"
 }
 
 # What is linked into our program: not what only runs while it is built.
@@ -54,7 +59,7 @@ crates() {
         *)
             sum=$(sed -n "s/^$crate $release //p" "$work/checksums")
             package "$crate" "$release" "pkg:cargo/$crate@$release" "${license:-NOASSERTION}" "${sum:+SHA256}" "$sum"
-            texts_in "$crate $release" "$(source_of "$crate-$release")"
+            texts_in "$crate $release" "$(source_of "$crate-$release")" "$license"
             ;;
         esac
     done < <(cargo tree --locked --package "$1" --edges normal,no-proc-macro --target "$target" --prefix none --no-dedupe \
@@ -117,7 +122,7 @@ licenses() {
 }
 
 document() {
-    jq --raw-input --slurp --arg name "$name" --arg version "$version" --arg sum "$(sha256sum <"$work/packages")" \
+    jq --compact-output --raw-input --slurp --arg name "$name" --arg version "$version" --arg sum "$(sha256sum <"$work/packages")" \
         --arg created "$(date --utc --date "@$seconds" +%Y-%m-%dT%H:%M:%SZ)" '
         def id: gsub("[^A-Za-z0-9.]"; "-");
         [split("\n")[] | select(. != "") | split("\t") | {

@@ -47,8 +47,12 @@ fn everything_is_documented_and_every_query_has_an_answer() {
                 .iter()
                 .all(|query| prometheus.query(query).iter().any(|count| *count >= f64::from(round)))
         });
-        for method in ["POST", "DELETE"] {
+        for (method, draining) in [("POST", true), ("DELETE", false)] {
             assert_eq!(ask(method, &format!("{own}/api/v1/drain"), &[]).0 / 100, 2);
+            eventually("tier1 knows that", || {
+                let (_, known) = ask("GET", &format!("{tier1_url}/api/v1/cloudlets/"), &[]);
+                known[0]["draining"].as_bool().unwrap_or_default() == draining
+            });
         }
     }
 
