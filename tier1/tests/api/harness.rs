@@ -1,6 +1,11 @@
 //! A tier1, stub cloudlets, and requests.
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, http::Method, rt, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer,
+    dev::ServerHandle,
+    http::{KeepAlive, Method},
+    rt, web,
+};
 use serde_json::{Value, json};
 use sinfonia_tier1::{Config, Limits, Running};
 use sinfonia_wire::{CloudletId, PublicKey};
@@ -210,6 +215,8 @@ impl Stub {
         let shared = web::Data::from(Arc::clone(&state));
         let server = HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(answer)))
             .workers(1)
+            // A connection that is open may be served for a moment after the server has stopped.
+            .keep_alive(KeepAlive::Disabled)
             .disable_signals()
             .bind(("127.0.0.1", 0))
             .unwrap();
