@@ -1,4 +1,4 @@
-//! What is shipped: the charts with the images, on a real Kubernetes. Run by `make e2e`.
+//! What is shipped: the charts with the images, on a real Kubernetes. Run by `make releases`.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod admission;
