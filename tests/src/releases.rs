@@ -116,7 +116,10 @@ impl Releases {
         let service = self.object("service", service);
         let port = service["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
         let nodes = self.cluster.list("nodes", &[]);
-        format!("http://{}:{port}", node_address(&nodes[0]))
+        let address = format!("{}:{port}", node_address(&nodes[0]));
+        // The nodes open a new port a moment later.
+        eventually("the service's port is open", || std::net::TcpStream::connect(&address).is_ok());
+        format!("http://{address}")
     }
 
     /// One of tier1's tokens.

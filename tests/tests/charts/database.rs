@@ -29,7 +29,7 @@ fn what_was_reported_outlives_all_pods() {
     };
     let port = get(&["service", "finder-sinfonia-tier1", "-o", "jsonpath={.spec.ports[0].nodePort}"]);
     let url = format!("http://{}:{port}/api/v1/cloudlets/", node_address(&cluster.list("nodes", &[])[0]));
-    let report = json!({ "uuid": "6a0a7b0e-52a7-4a8c-9c0b-3f1f2d7f5a11", "endpoint": "http://198.51.100.1/",
+    let report = json!({ "uuid": "6a0a7b0e-52a7-4a8c-9c0b-3f1f2d7f5a11", "endpoint": "http://198.51.100.1/api/v1/deploy",
         "resources": {} });
     let agent = ureq::agent();
     let authorization = format!("Bearer {}", token("report-token"));
