@@ -100,21 +100,24 @@ impl Releases {
 
     /// The URL of tier1.
     pub fn tier1(&self) -> String {
-        self.url("sinfonia-tier1")
+        self.url(NAMESPACE, "sinfonia-tier1")
     }
 
     /// The URL of tier2. Its service gets a port on the nodes for that, which is all that is reached from here.
     pub fn tier2(&self) -> String {
         let patch = r#"{"spec": {"type": "NodePort"}}"#;
         self.cluster.kubectl(&["-n", NAMESPACE, "patch", "service", "sinfonia-tier2", "--patch", patch]);
-        self.url("sinfonia-tier2")
+        self.url(NAMESPACE, "sinfonia-tier2")
     }
 
+    /// The URL of a service by its port on the nodes.
+    ///
     /// # Panics
-    /// When the service has no port on the nodes.
-    fn url(&self, service: &str) -> String {
-        let service = self.object("service", service);
-        let port = service["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+    /// When it has none.
+    pub fn url(&self, namespace: &str, service: &str) -> String {
+        let port = "jsonpath={.spec.ports[0].nodePort}";
+        let port = self.cluster.kubectl(&["-n", namespace, "get", "service", service, "-o", port]);
+        assert!(!port.is_empty(), "{service} has no port on the nodes");
         let nodes = self.cluster.list("nodes", &[]);
         let address = format!("{}:{port}", node_address(&nodes[0]));
         // The nodes open a new port a moment later.

@@ -1,7 +1,7 @@
 //! tier1 in two replicas on the bundled Postgres, in a namespace that enforces `restricted`.
 
 use serde_json::json;
-use sinfonia_tests::cluster::{ask, node_address};
+use sinfonia_tests::cluster::ask;
 use sinfonia_tests::releases::Releases;
 
 const NAMESPACE: &str = "charts-database";
@@ -22,13 +22,11 @@ fn what_was_reported_outlives_all_pods() {
     arguments.extend(values.iter().flat_map(|value| ["--set", value]));
     releases.helm(&arguments);
 
-    let get = |arguments: &[&str]| cluster.kubectl(&[&["-n", NAMESPACE, "get"], arguments].concat());
     let token = |key: &str| {
         let template = format!("go-template={{{{index .data \"{key}\" | base64decode}}}}");
-        get(&["secret", "finder-sinfonia-tier1-tokens", "-o", &template])
+        cluster.kubectl(&["-n", NAMESPACE, "get", "secret", "finder-sinfonia-tier1-tokens", "-o", &template])
     };
-    let port = get(&["service", "finder-sinfonia-tier1", "-o", "jsonpath={.spec.ports[0].nodePort}"]);
-    let url = format!("http://{}:{port}/api/v1/cloudlets/", node_address(&cluster.list("nodes", &[])[0]));
+    let url = format!("{}/api/v1/cloudlets/", releases.url(NAMESPACE, "finder-sinfonia-tier1"));
     let report = json!({ "uuid": "6a0a7b0e-52a7-4a8c-9c0b-3f1f2d7f5a11", "endpoint": "http://198.51.100.1/api/v1/deploy",
         "resources": {} });
     let agent = ureq::agent();
