@@ -9,17 +9,12 @@
 //! then the exact distance, which costs more than all the rest, need not be known.
 
 use crate::domain::{
-    kd::{Point, Tree},
+    kd::{ByDistance, Point, Tree},
     merge::merged,
 };
 use geographiclib_rs::{Geodesic, InverseGeodesic};
 use sinfonia_wire::Location;
-use std::{
-    cmp::{Ordering, Reverse},
-    collections::BinaryHeap,
-    ops::Range,
-    sync::LazyLock,
-};
+use std::{collections::BinaryHeap, ops::Range, sync::LazyLock};
 
 /// Equatorial radius of WGS84 in metres, and its flattening.
 const EQUATORIAL: f64 = 6_378_137.0;
@@ -128,12 +123,13 @@ fn in_order<'a>(
     by_chord: impl Iterator<Item = (f64, (bool, Found<'a>))>,
 ) -> impl Iterator<Item = (f64, (bool, Found<'a>))> {
     let mut coming = by_chord.peekable();
-    let mut held: BinaryHeap<Reverse<Held<'a>>> = BinaryHeap::new();
+    // Sites whose turn has not come.
+    let mut held = BinaryHeap::new();
     std::iter::from_fn(move || {
         loop {
             let bound = coming.peek().map_or(f64::INFINITY, |(squared, _)| at_least(squared.sqrt()));
-            if held.peek().is_some_and(|Reverse(nearest)| nearest.distance <= bound) {
-                return held.pop().map(|Reverse(nearest)| (nearest.distance, nearest.site));
+            if held.peek().is_some_and(|nearest: &ByDistance<_>| nearest.distance <= bound) {
+                return held.pop().map(|nearest| (nearest.distance, nearest.what));
             }
             let (squared, site) = coming.next()?;
             let most = at_most(squared.sqrt());
@@ -141,7 +137,7 @@ fn in_order<'a>(
             if squared <= SHORT * SHORT && held.is_empty() && coming.peek().is_none_or(is_clear) {
                 return Some((most, site));
             }
-            held.push(Reverse(Held { distance: distance(from, site.1.location), site }));
+            held.push(ByDistance { distance: distance(from, site.1.location), what: site });
         }
     })
 }
@@ -152,32 +148,6 @@ struct Found<'a> {
     location: Location,
     members: &'a [u32],
 }
-
-/// A site whose turn has not come.
-struct Held<'a> {
-    distance: f64,
-    site: (bool, Found<'a>),
-}
-
-impl Ord for Held<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.distance.total_cmp(&other.distance)
-    }
-}
-
-impl PartialOrd for Held<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Held<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Held<'_> {}
 
 /// A lower bound of the geodesic distance of points with this chord, in metres.
 fn at_least(chord: f64) -> f64 {

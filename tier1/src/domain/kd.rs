@@ -32,10 +32,17 @@ struct Plane {
     at: f64,
 }
 
-/// Part of the tree that has not been looked at.
+/// Something that is in order by a distance alone, of whatever kind. In a [`BinaryHeap`] the nearest is on top.
+pub(crate) struct ByDistance<T> {
+    pub distance: f64,
+    pub what: T,
+}
+
+/// Part of the tree that has not been looked at, by the least distance (squared) that a point in it may have, up to rounding.
+type Aside = ByDistance<Node>;
+
 struct Node {
-    /// The least distance (squared) that a point in it may have, up to rounding, and its parts along the axes.
-    least: f64,
+    /// The parts of that distance along the axes.
     parts: Point,
     number: usize,
     start: usize,
@@ -56,12 +63,12 @@ impl Tree {
     /// Distances (squared) and numbers, nearest first.
     pub(crate) fn nearest(&self, from: Point) -> impl Iterator<Item = (f64, u32)> {
         let (mut nodes, mut points) = (BinaryHeap::with_capacity(ASIDE), BinaryHeap::with_capacity(ASIDE));
-        nodes.push(Reverse(Node::root(self)));
+        nodes.push(self.root());
         std::iter::from_fn(move || {
-            while let Some(Reverse(node)) = nodes.peek()
-                && points.peek().is_none_or(|Reverse((squared, _))| node.least < f64::from_bits(*squared))
+            while let Some(node) = nodes.peek()
+                && points.peek().is_none_or(|Reverse((squared, _))| node.distance < f64::from_bits(*squared))
             {
-                let leaf = self.descend(from, nodes.pop()?.0, |aside| nodes.push(Reverse(aside)));
+                let leaf = self.descend(from, nodes.pop()?, |aside| nodes.push(aside));
                 let numbered = (leaf.start as u32..).zip(&self.points[leaf.start..leaf.end]);
                 // As bits, squares are in the same order as numbers.
                 points.extend(numbered.map(|(number, point)| Reverse((squared(from, *point).to_bits(), number))));
@@ -70,8 +77,13 @@ impl Tree {
         })
     }
 
+    fn root(&self) -> Aside {
+        ByDistance { distance: 0.0, what: Node { parts: [0.0; 3], number: 0, start: 0, end: self.points.len() } }
+    }
+
     /// Goes down to the leaf on whose side `from` is, and puts the other halves aside.
-    fn descend(&self, from: Point, mut node: Node, mut put_aside: impl FnMut(Node)) -> Node {
+    fn descend(&self, from: Point, aside: Aside, mut put_aside: impl FnMut(Aside)) -> Node {
+        let ByDistance { distance, what: mut node } = aside;
         while node.end - node.start > LEAF {
             let Plane { axis, at } = self.planes[node.number];
             let middle = usize::midpoint(node.start, node.end);
@@ -79,20 +91,34 @@ impl Tree {
             let above = Node { number: 2 * node.number + 2, start: middle, ..node };
             let part = (from[axis] - at).powi(2);
             let (near, mut far) = if from[axis] < at { (below, above) } else { (above, below) };
-            far.least += part - far.parts[axis];
+            let distance = distance + (part - far.parts[axis]);
             far.parts[axis] = part;
-            put_aside(far);
+            put_aside(ByDistance { distance, what: far });
             node = near;
         }
         node
     }
 }
 
-impl Node {
-    const fn root(tree: &Tree) -> Self {
-        Self { least: 0.0, parts: [0.0; 3], number: 0, start: 0, end: tree.points.len() }
+impl<T> Ord for ByDistance<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.distance.total_cmp(&self.distance)
     }
 }
+
+impl<T> PartialOrd for ByDistance<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> PartialEq for ByDistance<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<T> Eq for ByDistance<T> {}
 
 /// Halves points along the axis on which they are farthest apart, and so on.
 fn halve(points: &mut [(Point, u32)], planes: &mut [Plane], number: usize) {
@@ -117,26 +143,6 @@ fn squared(a: Point, b: Point) -> f64 {
     (a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2) + (a[2] - b[2]).powi(2)
 }
 
-impl Ord for Node {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.least.total_cmp(&other.least)
-    }
-}
-
-impl PartialOrd for Node {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Node {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Node {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,11 +159,11 @@ mod tests {
         let points = (0..10_000).map(|i| [f64::from(i % 100), f64::from(i / 100), 0.0]);
         let (tree, _) = Tree::build(points);
         let mut leaves = 0;
-        let mut nodes = vec![Node::root(&tree)];
+        let mut nodes = vec![tree.root()];
         let from = [33.3, 66.6, 0.0];
         let farthest = tree.nearest(from).nth(11).unwrap().0;
         while let Some(node) = nodes.pop() {
-            if node.least <= farthest {
+            if node.distance <= farthest {
                 tree.descend(from, node, |aside| nodes.push(aside));
                 leaves += 1;
             }

@@ -6,10 +6,7 @@ mod refusals;
 use super::{cloudlets, deploy, explain::Explanation, history, limit::limit, listing, recipe};
 use actix_web::{
     HttpResponse,
-    http::{
-        StatusCode,
-        header::{CONTENT_SECURITY_POLICY, ContentType, LOCATION, X_CONTENT_TYPE_OPTIONS},
-    },
+    http::header::{CONTENT_SECURITY_POLICY, ContentType, LOCATION, X_CONTENT_TYPE_OPTIONS},
     middleware::from_fn,
     web::{self, Path, ServiceConfig},
 };
@@ -67,37 +64,33 @@ async fn to_page() -> HttpResponse {
     HttpResponse::PermanentRedirect().insert_header((LOCATION, "api/")).finish()
 }
 
-async fn page() -> Result<HttpResponse, ApiError> {
+async fn page() -> Result<HttpResponse, actix_web::Error> {
     part("index.html")
 }
 
-async fn file(name: Path<String>) -> Result<HttpResponse, ApiError> {
+async fn file(name: Path<String>) -> Result<HttpResponse, actix_web::Error> {
     part(&name)
 }
 
-fn part(name: &str) -> Result<HttpResponse, ApiError> {
+fn part(name: &str) -> Result<HttpResponse, actix_web::Error> {
     // Relative, so that it is found behind a proxy that adds to the path.
     let config = Arc::new(Config::from("openapi.json").validator_url("none"));
-    match utoipa_swagger_ui::serve(name, config) {
-        Ok(Some(file)) => {
-            let mut content = Vec::new();
-            let read = if file.gzpipped {
-                // Who takes it compressed gets it so from the server, as everything else.
-                GzDecoder::new(&*file.bytes).read_to_end(&mut content)
-            } else {
-                (&*file.bytes).read_to_end(&mut content)
-            };
-            read.map_err(|error| {
-                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", format!("{name}: {error}"))
-            })?;
-            Ok(HttpResponse::Ok()
-                .content_type(file.content_type)
-                .insert_header((CONTENT_SECURITY_POLICY, POLICY))
-                .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-                .body(content))
-        }
-        _ => Err(ApiError::not_found("not-found", "nothing is at this path")),
-    }
+    let Ok(Some(file)) = utoipa_swagger_ui::serve(name, config) else {
+        return Err(ApiError::not_found("not-found", "nothing is at this path").into());
+    };
+    let content = if file.gzpipped {
+        // Who takes it compressed gets it so from the server, as everything else.
+        let mut content = Vec::new();
+        GzDecoder::new(&*file.bytes).read_to_end(&mut content)?;
+        content
+    } else {
+        file.bytes.into_owned()
+    };
+    Ok(HttpResponse::Ok()
+        .content_type(file.content_type)
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .body(content))
 }
 
 #[derive(OpenApi)]

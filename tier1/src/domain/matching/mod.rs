@@ -224,7 +224,8 @@ impl Chain {
         let cost = if requires { 1 + EXPRESSION } else { 1 };
         let ranked = matcher.ranked(snapshot, inquiry.client).take(PATIENCE / cost);
         let prefers = inquiry.placement.prefer.as_ref().filter(|_| comes_first(MatcherKind::Requirements));
-        let compared = match (prefers, comes_first(MatcherKind::Load)) {
+        let spreads = comes_first(MatcherKind::Load);
+        let compared = match (prefers, spreads) {
             (Some(_), _) => order::PREFERENCE,
             (None, true) => order::SPREAD,
             (None, false) => AHEAD,
@@ -247,7 +248,7 @@ impl Chain {
             load: None,
             is_set_back: inquiry.setbacks.holds(cloudlet.id, inquiry.application, inquiry.now),
         });
-        match (prefers, comes_first(MatcherKind::Load)) {
+        match (prefers, spreads) {
             (Some(prefer), true) => Box::new(order::by_load(order::by_score(candidates, prefer, inquiry), inquiry)),
             (Some(prefer), false) => Box::new(order::by_score(candidates, prefer, inquiry)),
             (None, true) => Box::new(order::by_load(candidates, inquiry)),
