@@ -64,6 +64,11 @@ crates() {
         esac
     done < <(cargo tree --locked --package "$1" --edges normal,no-proc-macro --target "$target" --prefix none --no-dedupe \
         --format '{p}|{l}' | sed 's/ (.*)|/|/; s/ v\([0-9]\)/|\1/' | sort -u)
+    # The build script of tier1 takes the page out of this; its texts are in the program.
+    if [ "$1" = sinfonia-tier1 ]; then
+        release=$(basename "$(source_of 'utoipa-swagger-ui-vendored-*')"/res/v*.zip .zip)
+        package swagger-ui "${release#v}" "pkg:npm/swagger-ui@${release#v}" Apache-2.0 '' ''
+    fi
     release=$(rustc -vV | sed -n 's/^release: //p')
     package rust-std "$release" '' 'MIT OR Apache-2.0' '' ''
     texts_in "rust-std $release" "$(rustc --print sysroot)/share/doc/rust"

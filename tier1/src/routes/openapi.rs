@@ -1,6 +1,7 @@
 //! The API described by OpenAPI 3.1, and a page to browse it. Both need no token: they tell nothing about this tier1.
 
 mod headers;
+mod page;
 mod refusals;
 
 use super::{cloudlets, deploy, explain::Explanation, history, limit::limit, listing, recipe};
@@ -10,7 +11,6 @@ use actix_web::{
     middleware::from_fn,
     web::{self, Path, ServiceConfig},
 };
-use flate2::read::GzDecoder;
 pub(super) use headers::ClientHeaders;
 pub(super) use refusals::{
     CloudletRefusals, ForgetRefusals, HistoryRefusals, ListRefusals, LookupRefusals, PostRefusals, RecipeRefusals,
@@ -18,7 +18,6 @@ pub(super) use refusals::{
 };
 use sinfonia_server::ApiError;
 use sinfonia_wire::{CloudletDeployment, CloudletInfo, Problem, PublicRecipe};
-use std::{io::Read as _, sync::Arc};
 use utoipa::{
     Modify, OpenApi, PartialSchema, ToSchema,
     openapi::{
@@ -27,7 +26,6 @@ use utoipa::{
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
-use utoipa_swagger_ui::Config;
 
 /// The page runs its own scripts and asks this server only.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -49,7 +47,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(web::resource("/api/openapi.json").wrap(from_fn(limit)).route(web::get().to(json)))
         // Files of the page; what else is below /api/ is not for it to answer.
         .service(
-            web::resource(r"/api/{file:[a-z0-9-]+\.(?:css|js|png|html)}")
+            web::resource(r"/api/{file:[a-z0-9-]+\.(?:css|html|js|png|txt)}")
                 .wrap(from_fn(limit))
                 .route(web::get().to(file)),
         );
@@ -73,24 +71,12 @@ async fn file(name: Path<String>) -> Result<HttpResponse, actix_web::Error> {
 }
 
 fn part(name: &str) -> Result<HttpResponse, actix_web::Error> {
-    // Relative, so that it is found behind a proxy that adds to the path.
-    let config = Arc::new(Config::from("openapi.json").validator_url("none"));
-    let Ok(Some(file)) = utoipa_swagger_ui::serve(name, config) else {
-        return Err(ApiError::not_found("not-found", "nothing is at this path").into());
-    };
-    let content = if file.gzpipped {
-        // Who takes it compressed gets it so from the server, as everything else.
-        let mut content = Vec::new();
-        GzDecoder::new(&*file.bytes).read_to_end(&mut content)?;
-        content
-    } else {
-        file.bytes.into_owned()
-    };
+    let file = page::file(name).ok_or_else(|| ApiError::not_found("not-found", "nothing is at this path"))?;
     Ok(HttpResponse::Ok()
-        .content_type(file.content_type)
+        .content_type(file.media)
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .body(content))
+        .body(file.content()?))
 }
 
 #[derive(OpenApi)]

@@ -81,8 +81,10 @@ async fn document_and_page_are_served_to_everybody() {
     for file in files {
         assert_eq!(world.get(&format!("/api/{file}")).await.status, 200, "{file}");
     }
-    let start = world.get("/api/swagger-initializer.js").await.body;
-    assert!(start.as_str().unwrap().contains("\"url\": \"openapi.json\""), "{start}");
+    let start = world.get("/api/start.js").await.body;
+    assert!(start.as_str().unwrap().contains("url: \"openapi.json\""), "{start}");
+    let notice = world.get("/api/swagger-ui-notice.txt").await.body;
+    assert!(notice.as_str().unwrap().contains("SmartBear"), "{notice}");
     world.get("/api/nothing.js").await.problem(404, "not-found");
     world.get("/api/v1/nothing").await.problem(404, "not-found");
 }
