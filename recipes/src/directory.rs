@@ -5,15 +5,28 @@ use std::{
     fs::{self, File, Metadata},
     io::{self, ErrorKind, Read as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
 };
+use tokio::time::Instant;
 
-/// Recipes as files, read again when they change.
+/// How long a file is taken not to have changed.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// Recipes as files, read again when they change, soon after.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    read: Mutex<HashMap<ApplicationId, (Stamp, Loaded)>>,
+    read: Mutex<HashMap<ApplicationId, Known>>,
+}
+
+/// What was read.
+#[derive(Debug)]
+struct Known {
+    stamp: Stamp,
+    /// When the file was last seen to be so.
+    seen: Instant,
+    loaded: Loaded,
 }
 
 impl Directory {
@@ -26,8 +39,14 @@ impl Directory {
         &self.path
     }
 
-    /// Looks at the file's metadata each time, which costs less than handing it to another thread.
+    /// Looks at the file's metadata now and then, which costs less than handing it to another thread.
     pub(crate) fn get(&self, application: &ApplicationId) -> Result<Loaded, RecipeError> {
+        let now = Instant::now();
+        if let Some(known) = self.read().get(application)
+            && now < known.seen + FRESH
+        {
+            return Ok(known.loaded.clone());
+        }
         let path = self.path.join(format!("{application}.yaml"));
         let file = path.display().to_string();
         let failed = |error: io::Error| self.failed(application, &file, error);
@@ -37,11 +56,12 @@ impl Directory {
             return Err(failed(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")));
         }
         let stamp = Stamp::of(&metadata);
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, loaded)) = read.get(application)
-            && *known == stamp
+        let mut read = self.read();
+        if let Some(known) = read.get_mut(application)
+            && known.stamp == stamp
         {
-            return Ok(loaded.clone());
+            known.seen = now;
+            return Ok(known.loaded.clone());
         }
         if metadata.len() > parse::MAX_BYTES {
             return Err(parse::too_large(&file));
@@ -54,8 +74,12 @@ impl Directory {
             return Err(parse::too_large(&file));
         }
         let loaded = parse::recipe(&text, &file)?;
-        read.insert(*application, (stamp, loaded.clone()));
+        read.insert(*application, Known { stamp, seen: now, loaded: loaded.clone() });
         Ok(loaded)
+    }
+
+    fn read(&self) -> MutexGuard<'_, HashMap<ApplicationId, Known>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self, application: &ApplicationId, file: &str, error: io::Error) -> RecipeError {

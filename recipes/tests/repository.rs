@@ -29,7 +29,7 @@ fn recipe(text: &str) -> Recipe {
     serde_saphyr::from_str(text).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_file_is_read_again_when_it_changes() {
     let directory = tempfile::tempdir().unwrap();
     let repository = open(directory.path());
@@ -38,6 +38,8 @@ async fn a_file_is_read_again_when_it_changes() {
     let first = repository.get(&ID).await.unwrap();
     assert!(Arc::ptr_eq(&first, &repository.get(&ID).await.unwrap()));
     write(directory.path(), "chart: helloworld\nversion: 0.1.10\n");
+    assert!(Arc::ptr_eq(&first, &repository.get(&ID).await.unwrap()), "it is not looked at each time");
+    tokio::time::advance(Duration::from_millis(100)).await;
     assert_eq!(repository.get(&ID).await.unwrap().version.as_str(), "0.1.10");
     assert_eq!((repository.is_local(), repository.directory()), (true, Some(directory.path())));
 }
