@@ -24,6 +24,6 @@ pub use cloudlets::CloudletsError;
 pub use config::Config;
 pub use geoip::GeoIpError;
 pub use outgoing::Limits;
-pub use routes::document as openapi_document;
+pub use routes::{document as openapi_document, known_only};
 pub use server::{Running, StartError, Tier1, run, start};
 pub use store::{DatabaseConfig, DatabaseError, DatabaseUrl, DatabaseUrls, OptionsError};

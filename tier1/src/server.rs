@@ -12,7 +12,7 @@ use crate::{
     service::{Service, registration},
     store::{self, DatabaseError, OptionsError, Registry, Store},
 };
-use actix_web::rt;
+use actix_web::{rt, web::ServiceConfig};
 use futures_util::{StreamExt as _, stream};
 use sinfonia_credentials::{SourceError, TokenSource};
 use sinfonia_recipes::{OpenError, Repository};
@@ -204,8 +204,21 @@ impl Tier1 {
     /// # Errors
     /// When the server breaks down.
     pub async fn run(self) -> Result<(), StartError> {
+        self.run_with(|_| ()).await
+    }
+
+    /// Serves these routes beside its own until SIGTERM or SIGINT; [`known_only`](crate::known_only) guards them alike.
+    ///
+    /// # Errors
+    /// When the server breaks down.
+    pub async fn run_with(self, more: impl Fn(&mut ServiceConfig) + Clone + Send + 'static) -> Result<(), StartError> {
         let (readiness, beside, following) = self.begin().await;
-        let result = self.server.run(readiness, configure(self.service)).await;
+        let own = configure(self.service);
+        let routes = move |config: &mut ServiceConfig| {
+            own(config);
+            more(config);
+        };
+        let result = self.server.run(readiness, routes).await;
         following.inspect(JoinHandle::abort);
         beside.stop().await;
         Ok(result?)
@@ -233,7 +246,7 @@ impl Tier1 {
 }
 
 /// Called once in each serving thread.
-fn configure(service: Arc<Service>) -> impl Fn(&mut actix_web::web::ServiceConfig) + Clone + Send + 'static {
+fn configure(service: Arc<Service>) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
     move |config| match Resolver::new() {
         Ok(resolver) => routes(&service, &service.outgoing(resolver), config),
         Err(error) => error!(%error, "this thread cannot resolve names and serves nothing"),

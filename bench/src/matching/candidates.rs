@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use actix_web::{HttpResponse, web};
 use awc::Client;
 use awc::http::Method;
+use clap::Parser;
 use futures_util::{StreamExt as _, stream};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
@@ -16,10 +17,10 @@ use procfs::process::Process;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::Deserialize;
-use sinfonia_server::{Readiness, ServerOptions, serve};
 use sinfonia_telemetry::Verbosity;
 use sinfonia_tests::{Running, World};
 use sinfonia_tier1::domain::geo::distance;
+use sinfonia_tier1::{Config, Tier1, known_only};
 use sinfonia_wire::{Location, PublicKey, header};
 use uuid::Uuid;
 
@@ -111,14 +112,26 @@ pub(crate) fn run() {
     show(FIGURES[8], megabytes, "MB");
 }
 
-/// Serves nothing, with the frame that all our servers have.
+/// Serves nothing, behind all that stands before what tier1 serves.
 pub(crate) fn empty() {
     let _telemetry = sinfonia_telemetry::init("empty", Verbosity::Normal);
-    let options = ServerOptions { host: Some([127, 0, 0, 1].into()), ..ServerOptions::new("empty", 0) };
-    let served = serve(options, Readiness::new(), |routes| {
-        routes.service(web::resource("/{all:.*}").get(|| async { HttpResponse::Ok().finish() }));
-    });
+    let Empty { config } = Empty::parse_from(["empty", "--port", "0", "--recipes", "."]);
+    let served = async {
+        let tier1 = Tier1::bind(config).await.unwrap();
+        let nothing = || async { HttpResponse::Ok().finish() };
+        let routes = move |routes: &mut web::ServiceConfig| {
+            routes.service(known_only(vec!["/{all:.*}".to_owned()]).get(nothing));
+        };
+        tier1.run_with(routes).await
+    };
     actix_web::rt::System::new().block_on(served).unwrap();
+}
+
+/// Its configuration.
+#[derive(Parser)]
+struct Empty {
+    #[command(flatten)]
+    config: Config,
 }
 
 /// Of one request on average over a batch, in seconds.

@@ -72,8 +72,9 @@ fn guarded(
     web::resource(paths).wrap(from_fn(limit)).wrap(from_fn(authenticate))
 }
 
-/// The same, for what is answered from the database's content.
-fn known_only(
+/// A resource behind all that stands before tier1's own: who is not let in, asks too often, or comes before the database
+/// has been read gets no further.
+pub fn known_only(
     paths: Vec<String>,
 ) -> Resource<
     impl ServiceFactory<
