@@ -31,6 +31,7 @@ fn main() -> ExitCode {
 fn run(mut options: Options) -> anyhow::Result<bool> {
     match options.command.take() {
         Some(Command::Check { image }) => examine(options, image),
+        Some(Command::RemoveDeployments) => remove_deployments(options).map(|()| true),
         Some(Command::Probe(probe)) => Ok(actix_web::rt::System::new().block_on(probe.run())?),
         Some(Command::Crd) => print_crd().map(|()| true),
         None => serve(options).map(|()| true),
@@ -52,6 +53,16 @@ fn examine(options: Options, image: Option<String>) -> anyhow::Result<bool> {
         println!("{finding}");
     }
     Ok(findings.iter().all(|finding| finding.verdict != Verdict::Problem))
+}
+
+fn remove_deployments(options: Options) -> anyhow::Result<()> {
+    let DriverConfig::Kubernetes(kubernetes) = options.into_config()?.driver else {
+        bail!("remove-deployments is for --driver kubernetes: what the local driver makes goes when it ends");
+    };
+    let _telemetry = sinfonia_telemetry::init("sinfonia-tier2", Verbosity::Normal);
+    let removed = actix_web::rt::System::new().block_on(kubernetes::remove_deployments(&kubernetes))?;
+    tracing::info!(removed, "namespaces and peers of deployments are removed");
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "what the command is for")]

@@ -288,7 +288,8 @@ impl ReportSource for ClusterReport {
     }
 }
 
-async fn client_config(options: &KubernetesOptions) -> Result<ClientConfig, StartError> {
+/// How the cluster is reached.
+pub(super) async fn client_config(options: &KubernetesOptions) -> Result<ClientConfig, StartError> {
     // Fails only when there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let failed = |error: String| StartError::Kubeconfig(error);

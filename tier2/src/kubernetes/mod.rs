@@ -29,6 +29,7 @@ pub mod prometheus;
 mod quantity;
 mod reach;
 pub mod readiness;
+mod removal;
 mod requests;
 pub mod resources;
 mod said;
@@ -47,6 +48,7 @@ pub use api::ApiError;
 pub use cloudlet::{StartError, examine, start};
 pub use failure::Failure;
 pub use options::{Egress, KubernetesOptions, PodSecurity};
+pub use removal::remove_deployments;
 
 /// What clients send through the tunnel: everything of the families they have an address of.
 fn allowed_ips(addresses: &[IpAddr]) -> Vec<IpNet> {
