@@ -10,25 +10,19 @@ cd "$(dirname "$0")/.."
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
 cargo build --locked --workspace --all-targets
-targets=${SINFONIA_E2E:-namespace e2e database root images cluster}
+targets=${SINFONIA_E2E:-namespace e2e database root images cluster cluster-failures charts}
 scripts/cluster.sh up
-if [[ " $targets " = *" charts "* ]]; then
-    # As people do it, and once more, which changes nothing.
-    deploy/kind/up
-    deploy/kind/up
-    page=$(deploy/kind/demo)
-    grep 'Hello, world!' <<<"$page" >&2
-    scripts/cluster.sh images postgres
-fi
 scripts/cloudlet.sh
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 scripts/stage.sh "$stage" "${CARGO_TARGET_DIR:-target}/debug"
 
+# Only for what needs it: deploy/kind/up is to find by itself what there is.
 settings=$(scripts/cluster.sh env)
-eval "$settings"
-scripts/images.sh >/dev/null
+with_cluster() { (eval "$settings" && "$@"); }
+
+with_cluster scripts/images.sh >/dev/null
 export SINFONIA_STAGE=$stage
 export SINFONIA_BIN_DIR=$stage/bin
 SINFONIA_IMAGES=$(realpath "${CARGO_TARGET_DIR:-target}/images")
@@ -40,14 +34,20 @@ status=0
 # The whole workspace, so that nothing is built a second time with other features.
 run_tests() {
     # shellcheck disable=SC2046  # words
-    cargo test --locked --workspace --no-fail-fast --config "$runner" $(printf -- '--test %s ' "${chosen[@]}") -- "$@" ||
-        status=$?
+    with_cluster cargo test --locked --workspace --no-fail-fast --config "$runner" \
+        $(printf -- '--test %s ' "${chosen[@]}") -- "$@" || status=$?
 }
 
 read -ra chosen <<<"${targets/charts/}"
 [ ${#chosen[@]} = 0 ] || run_tests "$@"
-# They remove the cloudlet that the others use.
 if [[ " $targets " = *" charts "* ]]; then
+    # As people do it, and once more, which changes nothing.
+    deploy/kind/up
+    deploy/kind/up
+    page=$(deploy/kind/demo)
+    grep 'Hello, world!' <<<"$page" >&2
+    scripts/cluster.sh images postgres
+    # These remove the cloudlet that the others use.
     chosen=(charts)
     run_tests "$@"
 fi

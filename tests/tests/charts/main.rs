@@ -1,4 +1,4 @@
-//! What is shipped: the charts with the images, on a real Kubernetes. Run by `make releases`.
+//! What is shipped: the charts with the images, on a real Kubernetes. Run by `make releases`, and last by `make test`.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod admission;
