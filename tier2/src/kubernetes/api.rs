@@ -39,6 +39,11 @@ impl ApiError {
         self.status().is_some_and(kube::core::Status::is_not_found)
     }
 
+    /// The cluster does not know such objects. Its answer is no status, as that of an API that is not there.
+    pub(super) fn is_unknown_kind(&self) -> bool {
+        self.status().is_some_and(|status| status.code == 404 && !status.is_not_found())
+    }
+
     /// Somebody else changed or made it.
     pub(super) fn is_conflict(&self) -> bool {
         self.status().is_some_and(|status| status.is_conflict() || status.is_already_exists())

@@ -65,7 +65,7 @@ fn belongs(found: &PartialObjectMeta<DynamicObject>) -> bool {
 /// None for an object that is not there, or a kind that the cluster does not know.
 fn if_known<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
     match answer {
-        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) if error.is_not_found() || error.is_unknown_kind() => Ok(None),
         answer => answer.map(Some),
     }
 }
