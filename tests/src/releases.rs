@@ -223,6 +223,19 @@ impl Drop for Releases {
     }
 }
 
+/// How tier1 answers the report of a cloudlet that has this token.
+///
+/// # Panics
+/// When it does not answer.
+#[must_use]
+pub fn report(tier1: &str, token: &str) -> u16 {
+    let report = json!({ "uuid": "6a0a7b0e-52a7-4a8c-9c0b-3f1f2d7f5a11", "endpoint": "http://198.51.100.1/api/v1/deploy",
+        "resources": {} });
+    let request = ureq::post(format!("{tier1}/api/v1/cloudlets/")).config().http_status_as_error(false).build();
+    let request = request.header("Authorization", format!("Bearer {token}")).content_type("application/json");
+    request.send(report.to_string()).unwrap().status().as_u16()
+}
+
 /// The command by which notes say to install a cloudlet, in one line.
 fn next_command(notes: &str) -> String {
     let from = notes.find("helm install sinfonia-tier2").unwrap_or_else(|| panic!("no next command: {notes}"));

@@ -61,12 +61,17 @@ fn a_client_that_is_connected_keeps_its_backend_over_upgrade_and_rollback() {
         }
         releases.helm(&arguments);
     };
+    let fetches_a_page = || {
+        // A tier1 that was replaced knows no cloudlet until the next report.
+        releases.await_report();
+        releases.helm(&["test", "sinfonia-tier1", "--namespace", NAMESPACE, "--timeout", "3m"]);
+    };
     upgrade("sinfonia-tier1");
     upgrade("sinfonia-tier2");
     sees_pages(&client, "pages after the upgrade");
     let gateway = releases.object("deployment", "sinfonia-gateway");
     assert_eq!(gateway["spec"]["template"]["metadata"]["annotations"]["upgraded"], "yes");
-    releases.helm(&["test", "sinfonia-tier1", "--namespace", NAMESPACE, "--timeout", "3m"]);
+    fetches_a_page();
 
     for release in ["sinfonia-tier2", "sinfonia-tier1"] {
         releases.helm(&["rollback", release, "1", "--namespace", NAMESPACE, "--wait", "--timeout", "3m"]);
@@ -74,7 +79,7 @@ fn a_client_that_is_connected_keeps_its_backend_over_upgrade_and_rollback() {
     sees_pages(&client, "pages after the rollback");
     assert_eq!(releases.token("client-token"), tokens);
     assert_eq!(self::backend(&releases), backend, "the client's backend was left alone");
-    releases.helm(&["test", "sinfonia-tier1", "--namespace", NAMESPACE, "--timeout", "3m"]);
+    fetches_a_page();
     drop(shown);
     client.stop();
 }
