@@ -182,6 +182,9 @@ impl Releases {
         let manifests = Self::project().join("deploy/kubernetes");
         let manifests = manifests.to_str().unwrap();
         self.cluster.kubectl(&["delete", "--ignore-not-found", "--wait=false", "-R", "-f", manifests]);
+        // Helm keeps the pods of its tests that failed.
+        let ours = ["delete", "pods", "-l", "app.kubernetes.io/part-of=sinfonia", "--wait=false"];
+        self.cluster.kubectl(&[&["-n", NAMESPACE][..], &ours].concat());
         for namespace in self.namespaces() {
             self.cluster.kubectl(&["delete", "namespace", &namespace, "--ignore-not-found", "--wait=false"]);
         }
