@@ -66,7 +66,9 @@ crates() {
         --format '{p}|{l}' | sed 's/ (.*)|/|/; s/ v\([0-9]\)/|\1/' | sort -u)
     # The build script of tier1 takes the page out of this; its texts are in the program.
     if [ "$1" = sinfonia-tier1 ]; then
-        release=$(basename "$(source_of 'utoipa-swagger-ui-vendored-*')"/res/v*.zip .zip)
+        release=$(sed -n 's/^utoipa-swagger-ui-vendored \([^ ]*\) .*/\1/p' "$work/checksums")
+        release=$(basename "$(source_of "utoipa-swagger-ui-vendored-$release")"/res/v*.zip .zip)
+        [ "$release" != 'v*' ] || { echo "sbom: Swagger UI's archive is missing" >&2 && exit 1; }
         package swagger-ui "${release#v}" "pkg:npm/swagger-ui@${release#v}" Apache-2.0 '' ''
     fi
     release=$(rustc -vV | sed -n 's/^release: //p')

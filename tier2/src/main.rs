@@ -61,7 +61,7 @@ fn remove_deployments(options: Options) -> anyhow::Result<()> {
     };
     let _telemetry = sinfonia_telemetry::init("sinfonia-tier2", Verbosity::Normal);
     let removed = actix_web::rt::System::new().block_on(kubernetes::remove_deployments(&kubernetes))?;
-    tracing::info!(removed, "namespaces and peers of deployments are removed");
+    tracing::info!(removed, "the cluster deletes all deployments, with these many namespaces and peers");
     Ok(())
 }
 

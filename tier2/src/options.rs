@@ -138,8 +138,7 @@ pub enum Command {
         #[arg(long, env = "SINFONIA_IMAGE", value_name = "IMAGE")]
         image: Option<String>,
     },
-    /// Removes all deployments from the cluster, for when no tier2 will serve there any more. One that runs must be stopped
-    /// before.
+    /// Deletes all deployments from the cluster, for when no tier2 will serve there any more; stop it before.
     RemoveDeployments,
     /// A part of what `check` tries in the cluster.
     #[command(hide = true, subcommand)]

@@ -113,3 +113,53 @@ true
 {{- fail "tier1.url: there are tokens for a tier1, but not where it is" -}}
 {{- end -}}
 {{- end -}}
+
+{{- /* What only lives after the release: of a weight. */ -}}
+{{- define "sinfonia-tier2.after-release" -}}
+helm.sh/hook: post-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+helm.sh/hook-output-log-policy: hook-failed
+{{- end -}}
+
+{{- /* The account of a Job after the release: of {name, labels, rules, root}. */ -}}
+{{- define "sinfonia-tier2.account-after-release" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- .labels | nindent 4 }}
+  annotations:
+    {{- include "sinfonia-tier2.after-release" 0 | nindent 4 }}
+automountServiceAccountToken: false
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- .labels | nindent 4 }}
+  annotations:
+    {{- include "sinfonia-tier2.after-release" 0 | nindent 4 }}
+rules:
+  {{- .rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- .labels | nindent 4 }}
+  annotations:
+    {{- include "sinfonia-tier2.after-release" 0 | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: {{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ .name }}
+    namespace: {{ .root.Release.Namespace }}
+{{- end -}}

@@ -4,8 +4,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use sinfonia_tests::cluster::{Cluster, url};
+use serde_json::json;
+use sinfonia_tests::cluster::{Cluster, OURS, output_of, url};
+use sinfonia_tests::{eventually, program};
 
 use crate::settled::{LONG, ask, forget_leader, holds, settles, text};
 
@@ -163,4 +166,22 @@ fn objects_deleted_while_tier2_is_dead_take_everything_with_them() {
         cluster.kubectl(&["delete", "cloudletdeployments", "--all", "--wait=false"]);
         settles(|| point.to_owned(), || nothing_left(&cluster));
     }
+}
+
+#[test]
+fn all_is_removed_for_good_without_tier2() {
+    let cluster = Cluster::new();
+    forget_leader(&cluster);
+    let application = cluster.add_chart("nothing", "");
+    killed_at(&cluster, "deployed", &[], (&application, 1));
+    // Of another program, with the label that ours have.
+    let (key, value) = OURS.split_once('=').unwrap();
+    let metadata = json!({ "name": "not-ours", "labels": { key: value } });
+    cluster.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }).to_string());
+    let mut command = Command::new(program("sinfonia-tier2"));
+    output_of(command.arg("remove-deployments"));
+    eventually("it has gone", || cluster.left() == (0, 0, 1));
+    assert!(cluster.list("namespaces", &["-l", OURS])[0]["metadata"]["deletionTimestamp"].is_null());
+    // Once more, with nothing there.
+    output_of(&mut command);
 }

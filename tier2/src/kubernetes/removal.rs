@@ -18,36 +18,49 @@ use super::{
     options::KubernetesOptions,
 };
 
-/// Deletes all `CloudletDeployment`s, and the namespaces and peers that belong to one, also to one that has gone; does
-/// not wait for their end. Returns how many namespaces and peers it deleted.
+/// Asks for the end of all `CloudletDeployment`s, and of the namespaces and peers that belong to one, also to one that
+/// has gone; does not wait for it. Returns how many namespaces and peers that were.
 ///
 /// # Errors
-/// See [`StartError`]; what was deleted before stays deleted, and it can be called again.
+/// See [`StartError`]; the first of those that something could not be deleted for, after trying everything else. It can
+/// be called again.
 pub async fn remove_deployments(options: &KubernetesOptions) -> Result<usize, StartError> {
     let config = client_config(options).await?;
     let client = Client::try_from(config).map_err(|error| StartError::Kubeconfig(error.to_string()))?;
     let objects: Api<CloudletDeployment> = Api::all(client.clone());
     let (parameters, all) = (DeleteParams::background(), ListParams::default());
-    if_known(limited("delete the deployments", objects.delete_collection(&parameters, &all)).await)?;
-    let namespace = GroupVersionKind::gvk("", "v1", "Namespace");
-    let peer = GroupVersionKind::gvk(cluster::KILO_GROUP, cluster::KILO_VERSION, cluster::KILO_PEER_KIND);
-    let mut deleted = 0;
-    for kind in [namespace, peer] {
-        deleted += remove_belongings(&Api::all_with(client.clone(), &ApiResource::from_gvk(&kind))).await?;
+    let objects = limited("delete the deployments", objects.delete_collection(&parameters, &all)).await;
+    let of_kind = |group, version, kind| {
+        let kind = GroupVersionKind::gvk(group, version, kind);
+        Api::all_with(client.clone(), &ApiResource::from_gvk(&kind))
+    };
+    let peers = of_kind(cluster::KILO_GROUP, cluster::KILO_VERSION, cluster::KILO_PEER_KIND);
+    let (peers, failure_at_peers) = remove_belongings(&peers).await;
+    let (namespaces, failure_at_namespaces) = remove_belongings(&of_kind("", "v1", "Namespace")).await;
+    // Every cluster knows namespaces.
+    let failures = [objects.err(), failure_at_peers].into_iter().flatten().filter(|error| !error.is_unknown_kind());
+    match failures.chain(failure_at_namespaces).next() {
+        Some(error) => Err(error.into()),
+        None => Ok(peers + namespaces),
     }
-    Ok(deleted)
 }
 
-async fn remove_belongings(api: &Api<DynamicObject>) -> Result<usize, ApiError> {
+/// Deletes what it can; how much, and why not all.
+async fn remove_belongings(api: &Api<DynamicObject>) -> (usize, Option<ApiError>) {
     let ours = ListParams::default().labels(&format!("{}={}", cluster::LABEL, cluster::DEPLOYMENT));
-    let found = limited("list what belongs to deployments", api.list_metadata(&ours)).await;
-    let Some(found) = if_known(found)? else { return Ok(0) };
-    let (mut deleted, parameters) = (0, DeleteParams::background());
+    let found = match limited("list what belongs to deployments", api.list_metadata(&ours)).await {
+        Ok(found) => found,
+        Err(error) => return (0, Some(error)),
+    };
+    let (mut deleted, mut failure, parameters) = (0, None, DeleteParams::background());
     for name in found.iter().filter(|found| belongs(found)).map(ResourceExt::name_any) {
-        let answer = limited("delete what belongs to a deployment", api.delete(&name, &parameters)).await;
-        deleted += usize::from(if_known(answer)?.is_some());
+        match limited("delete what belongs to a deployment", api.delete(&name, &parameters)).await {
+            Ok(_) => deleted += 1,
+            Err(error) if error.is_not_found() => (),
+            Err(error) => failure = failure.or(Some(error)),
+        }
     }
-    Ok(deleted)
+    (deleted, failure)
 }
 
 /// Whether it belongs to a deployment and stays. Those of other programs have the same label.
@@ -60,12 +73,4 @@ fn belongs(found: &PartialObjectMeta<DynamicObject>) -> bool {
             .iter()
             .flatten()
             .any(|owner| owner.kind == kind && owner.api_version.split('/').next() == Some(group.as_ref()))
-}
-
-/// None for an object that is not there, or a kind that the cluster does not know.
-fn if_known<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
-    match answer {
-        Err(error) if error.is_not_found() || error.is_unknown_kind() => Ok(None),
-        answer => answer.map(Some),
-    }
 }
