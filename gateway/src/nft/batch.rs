@@ -56,7 +56,7 @@ impl Batch {
         request.encode().push_name_bytes(TABLE.as_bytes());
     }
 
-    /// Adds a chain without its rules.
+    /// Adds a chain without its rules; nothing happens if there is one like it.
     pub(super) fn add_chain(&mut self, chain: &Chain) {
         let mut request = self.chained.request().set_create().op_newchain_do(&header());
         let attributes = request.encode().push_table_bytes(TABLE.as_bytes()).push_name_bytes(chain.name.as_bytes());
@@ -64,6 +64,12 @@ impl Batch {
             let attributes = attributes.nested_hook().push_num(hook.number).push_priority(hook.priority).end_nested();
             attributes.push_type(hook.kind);
         }
+    }
+
+    /// Removes all rules of a chain.
+    pub(super) fn flush_chain(&mut self, chain: &Chain) {
+        let mut request = self.chained.request().op_delrule_do(&header());
+        request.encode().push_table_bytes(TABLE.as_bytes()).push_chain_bytes(chain.name.as_bytes());
     }
 
     /// Appends a rule to a chain.
@@ -74,7 +80,7 @@ impl Batch {
         rule.iter().fold(list, |list, expression| expression.push(list)).end_nested();
     }
 
-    /// Adds an empty set.
+    /// Adds an empty set; nothing happens if there is one like it.
     pub(super) fn add_set(&mut self, set: Set) {
         self.sets += 1;
         let address = match set.family {
@@ -89,6 +95,12 @@ impl Batch {
         let mut request = self.chained.request().set_create().op_newset_do(&header());
         let attributes = request.encode().push_table_bytes(TABLE.as_bytes()).push_name_bytes(set.name.as_bytes());
         attributes.push_flags(0).push_key_type(kind).push_key_len(length).push_id(self.sets);
+    }
+
+    /// Removes all elements of a set.
+    pub(super) fn flush_set(&mut self, set: Set) {
+        let mut request = self.chained.request().op_delsetelem_do(&header());
+        request.encode().push_table_bytes(TABLE.as_bytes()).push_set_bytes(set.name.as_bytes());
     }
 
     /// Adds elements to a set.

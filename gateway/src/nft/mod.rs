@@ -1,6 +1,6 @@
 //! The rules in the kernel that decide whom clients reach: one nftables table of our own.
 //!
-//! The table is replaced in one transaction, and stays when the gateway ends: at no time do packets pass that no rule
+//! The rules are replaced in one transaction, and stay when the gateway ends: at no time do packets pass that no rule
 //! allows. Without the table nothing else of the gateway starts.
 
 mod batch;
@@ -74,24 +74,38 @@ impl Table {
     /// If the kernel refuses; the old rules stay.
     pub fn replace(&self, access: &Access) -> Result<(), RulesError> {
         let mut batch = Batch::new();
-        // Only a table that exists can be deleted.
         batch.add_table();
-        batch.delete_table();
-        batch.add_table();
+        self.fill(&mut batch, access);
+        commit(batch, "replaced").or_else(|error| {
+            // What is there may be of other kinds, of another version or not ours.
+            tracing::debug!(%error, "the table is made anew");
+            let mut batch = Batch::new();
+            batch.add_table();
+            batch.delete_table();
+            batch.add_table();
+            self.fill(&mut batch, access);
+            commit(batch, "replaced")
+        })
+    }
+
+    /// Chains that are there stay, with other rules. A packet on its way might see the old chain without its rules already
+    /// and a new one without them still, since each chain looks by itself which rules are in force.
+    fn fill(&self, batch: &mut Batch, access: &Access) {
         for set in PAIRS.into_iter().chain(RESOLVERS).chain(REMOTE) {
             batch.add_set(set);
+            batch.flush_set(set);
             batch.add_elements(set, &keys(set, access));
         }
         let chains = rules::chains(&self.interface, &self.networks);
         for chain in &chains {
             batch.add_chain(chain);
+            batch.flush_chain(chain);
         }
         for chain in &chains {
             for rule in &chain.rules {
                 batch.add_rule(chain, rule);
             }
         }
-        commit(batch, "replaced")
     }
 
     /// Changes the access from `old`, which is in force, to `new`.
