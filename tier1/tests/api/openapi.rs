@@ -72,7 +72,7 @@ async fn document_and_page_are_served_to_everybody() {
     assert_eq!(world.get("/api").await.status, 308);
 
     let page = world.get("/api/").await;
-    assert_eq!((page.status, page.content_type.as_str()), (200, "text/html"));
+    assert_eq!((page.status, page.content_type.as_str()), (200, "text/html; charset=utf-8"));
     let page = page.body.as_str().unwrap().to_owned();
     let files =
         page.split('"').filter(|part| part.starts_with("./") || part.ends_with(".css") || part.ends_with(".js"));
