@@ -50,7 +50,7 @@ texts_in() {
 crates() {
     local target crate release license sum release_of_c
     target=$(rustc -vV | sed -n 's/^host: //p')
-    awk '$1 == "name" {name = $3} $1 == "version" {version = $3} $1 == "checksum" {print name, version, $3}' FS='[ "=]+' \
+    awk '$1 == "name" {name = $2} $1 == "version" {version = $2} $1 == "checksum" {print name, version, $2}' FS='[ "=]+' \
         Cargo.lock >"$work/checksums"
     while IFS='|' read -r crate release license; do
         release=${release#v}
