@@ -69,12 +69,12 @@ e2e: ## Run the end-to-end tests, as an ordinary user, as root and on a cluster
 	@scripts/setup.sh cluster
 	scripts/e2e.sh
 
-failures: ## Of these, only the tests of a cluster's cloudlet under load, killed, and without what it needs
+failures: ## Beside these, run the tests of a cluster's cloudlet under load, killed, and without what it needs (some 10 minutes)
 	@scripts/setup.sh test
 	@scripts/setup.sh cluster
 	SINFONIA_E2E=cluster-failures scripts/e2e.sh
 
-releases: ## Of these, only the tests of the charts: install, upgrade, roll back and uninstall them on a cluster
+releases: ## Of these, run only those of the charts: install, upgrade, roll back and uninstall them on a cluster
 	@scripts/setup.sh test
 	@scripts/setup.sh cluster
 	SINFONIA_E2E=charts scripts/e2e.sh

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
 cargo build --locked --workspace --all-targets
-targets=${SINFONIA_E2E:-namespace e2e database root images cluster cluster-failures charts}
+targets=${SINFONIA_E2E:-namespace e2e database root images cluster charts}
 scripts/cluster.sh up
 scripts/cloudlet.sh
 
