@@ -221,6 +221,11 @@ pub fn deploy_path(application: &str, key: u8) -> String {
 
 /// Makes a request; status and body, if it is JSON.
 pub fn ask(method: &str, url: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+    send(method, url, headers, ())
+}
+
+/// The same with a body.
+pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: impl ureq::AsSendBody) -> (u16, Value) {
     let mut request = ureq::http::Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -230,7 +235,7 @@ pub fn ask(method: &str, url: &str, headers: &[(&str, &str)]) -> (u16, Value) {
         .timeout_global(Some(std::time::Duration::from_secs(60)))
         .build()
         .into();
-    let mut answer = agent.run(request.body(()).unwrap()).unwrap();
+    let mut answer = agent.run(request.body(body).unwrap()).unwrap();
     let body = answer.body_mut().read_to_string().unwrap();
     (answer.status().as_u16(), serde_json::from_str(&body).unwrap_or_default())
 }

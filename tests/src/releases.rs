@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, NAMESPACE, OURS, node_address};
+use crate::cluster::{Cluster, NAMESPACE, OURS, node_address, send};
 use crate::eventually;
 use crate::process::Running;
 
@@ -183,8 +183,8 @@ impl Releases {
         let manifests = manifests.to_str().unwrap();
         self.cluster.kubectl(&["delete", "--ignore-not-found", "--wait=false", "-R", "-f", manifests]);
         // Helm keeps the pods of its tests that failed.
-        let ours = ["delete", "pods", "-l", "app.kubernetes.io/part-of=sinfonia", "--wait=false"];
-        self.cluster.kubectl(&[&["-n", NAMESPACE][..], &ours].concat());
+        let ours = "app.kubernetes.io/part-of=sinfonia";
+        self.cluster.kubectl(&["-n", NAMESPACE, "delete", "pods", "-l", ours, "--wait=false"]);
         for namespace in self.namespaces() {
             self.cluster.kubectl(&["delete", "namespace", &namespace, "--ignore-not-found", "--wait=false"]);
         }
@@ -234,9 +234,8 @@ impl Drop for Releases {
 pub fn report(tier1: &str, token: &str) -> u16 {
     let report = json!({ "uuid": "6a0a7b0e-52a7-4a8c-9c0b-3f1f2d7f5a11", "endpoint": "http://198.51.100.1/api/v1/deploy",
         "resources": {} });
-    let request = ureq::post(format!("{tier1}/api/v1/cloudlets/")).config().http_status_as_error(false).build();
-    let request = request.header("Authorization", format!("Bearer {token}")).content_type("application/json");
-    request.send(report.to_string()).unwrap().status().as_u16()
+    let headers = [("Authorization", &*format!("Bearer {token}")), ("Content-Type", "application/json")];
+    send("POST", &format!("{tier1}/api/v1/cloudlets/"), &headers, report.to_string()).0
 }
 
 /// The command by which notes say to install a cloudlet, in one line.

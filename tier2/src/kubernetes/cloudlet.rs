@@ -77,8 +77,7 @@ pub async fn examine(
     recipes: Arc<Repository>,
     image: Option<String>,
 ) -> Result<Vec<Finding>, StartError> {
-    let client_config = client_config(&options).await?;
-    let client = Client::try_from(client_config.clone()).map_err(|error| StartError::Kubeconfig(error.to_string()))?;
+    let (client, client_config) = connect(&options).await?;
     let helm = Helm::new(helm_options(&options, &config.state_directory))?;
     helm.version().await?;
     let chart: ChartCheck = Arc::new(move |chart| {
@@ -124,8 +123,7 @@ pub async fn start(
     options: KubernetesOptions,
     recipes: Arc<Repository>,
 ) -> Result<Box<dyn Cloudlet>, StartError> {
-    let client_config = client_config(&options).await?;
-    let client = Client::try_from(client_config.clone()).map_err(|error| StartError::Kubeconfig(error.to_string()))?;
+    let (client, client_config) = connect(&options).await?;
     let pool = AddressPool::new(&config.client_networks, &[])?;
     let own_account = own_account(&client).await?;
     let id = cluster_id(&client).await?;
@@ -288,8 +286,14 @@ impl ReportSource for ClusterReport {
     }
 }
 
-/// How the cluster is reached.
-pub(super) async fn client_config(options: &KubernetesOptions) -> Result<ClientConfig, StartError> {
+/// A client of the cluster, and how that is reached.
+pub(super) async fn connect(options: &KubernetesOptions) -> Result<(Client, ClientConfig), StartError> {
+    let config = client_config(options).await?;
+    let client = Client::try_from(config.clone()).map_err(|error| StartError::Kubeconfig(error.to_string()))?;
+    Ok((client, config))
+}
+
+async fn client_config(options: &KubernetesOptions) -> Result<ClientConfig, StartError> {
     // Fails only when there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let failed = |error: String| StartError::Kubeconfig(error);

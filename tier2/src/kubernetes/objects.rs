@@ -44,6 +44,22 @@ pub(super) struct Manifest {
     pub(super) object: DynamicObject,
 }
 
+/// What namespaces are to the API server.
+pub(super) fn namespace_kind() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"))
+}
+
+/// What Kilo's peers are to the API server.
+pub(super) fn peer_kind() -> ApiResource {
+    let kind = GroupVersionKind::gvk(cluster::KILO_GROUP, cluster::KILO_VERSION, cluster::KILO_PEER_KIND);
+    ApiResource::from_gvk(&kind)
+}
+
+/// The label selector of what belongs to deployments, of any tier2.
+pub(super) fn selector() -> String {
+    format!("{}={}", cluster::LABEL, cluster::DEPLOYMENT)
+}
+
 /// The namespace. It is created, not applied: that is what claims the name.
 pub(super) fn namespace(owner: &CloudletDeployment, plan: &Plan, around: &Surroundings) -> Manifest {
     let level = around.pod_security.as_str();

@@ -5,16 +5,16 @@
 //! go, and then takes their belongings for owned for ever.
 
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{ApiResource, DeleteParams, GroupVersionKind, ListParams, PartialObjectMeta},
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, ListParams, PartialObjectMeta},
     core::DynamicObject,
 };
-use sinfonia_wire::cluster;
 
 use super::{
     api::{ApiError, limited},
-    cloudlet::{StartError, client_config},
+    cloudlet::{StartError, connect},
     crd::CloudletDeployment,
+    objects,
     options::KubernetesOptions,
 };
 
@@ -25,20 +25,16 @@ use super::{
 /// See [`StartError`]; the first of those that something could not be deleted for, after trying everything else. It can
 /// be called again.
 pub async fn remove_deployments(options: &KubernetesOptions) -> Result<usize, StartError> {
-    let config = client_config(options).await?;
-    let client = Client::try_from(config).map_err(|error| StartError::Kubeconfig(error.to_string()))?;
-    let objects: Api<CloudletDeployment> = Api::all(client.clone());
+    let (client, _) = connect(options).await?;
+    let deployments: Api<CloudletDeployment> = Api::all(client.clone());
     let (parameters, all) = (DeleteParams::background(), ListParams::default());
-    let objects = limited("delete the deployments", objects.delete_collection(&parameters, &all)).await;
-    let of_kind = |group, version, kind| {
-        let kind = GroupVersionKind::gvk(group, version, kind);
-        Api::all_with(client.clone(), &ApiResource::from_gvk(&kind))
-    };
-    let peers = of_kind(cluster::KILO_GROUP, cluster::KILO_VERSION, cluster::KILO_PEER_KIND);
-    let (peers, failure_at_peers) = remove_belongings(&peers).await;
-    let (namespaces, failure_at_namespaces) = remove_belongings(&of_kind("", "v1", "Namespace")).await;
+    let deployments = limited("delete the deployments", deployments.delete_collection(&parameters, &all)).await;
+    let (peers, failure_at_peers) = remove_belongings(&Api::all_with(client.clone(), &objects::peer_kind())).await;
+    let (namespaces, failure_at_namespaces) =
+        remove_belongings(&Api::all_with(client, &objects::namespace_kind())).await;
     // Every cluster knows namespaces.
-    let failures = [objects.err(), failure_at_peers].into_iter().flatten().filter(|error| !error.is_unknown_kind());
+    let failures = [deployments.err(), failure_at_peers].into_iter().flatten();
+    let failures = failures.filter(|error| !error.is_unknown_kind());
     match failures.chain(failure_at_namespaces).next() {
         Some(error) => Err(error.into()),
         None => Ok(peers + namespaces),
@@ -47,7 +43,7 @@ pub async fn remove_deployments(options: &KubernetesOptions) -> Result<usize, St
 
 /// Deletes what it can; how much, and why not all.
 async fn remove_belongings(api: &Api<DynamicObject>) -> (usize, Option<ApiError>) {
-    let ours = ListParams::default().labels(&format!("{}={}", cluster::LABEL, cluster::DEPLOYMENT));
+    let ours = ListParams::default().labels(&objects::selector());
     let found = match limited("list what belongs to deployments", api.list_metadata(&ours)).await {
         Ok(found) => found,
         Err(error) => return (0, Some(error)),

@@ -25,7 +25,7 @@ use futures_util::{
 use ipnet::IpNet;
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{ApiResource, GroupVersionKind},
+    api::ApiResource,
     core::DynamicObject,
     runtime::{
         Controller, WatchStreamExt as _,
@@ -36,7 +36,7 @@ use kube::{
     },
 };
 use sinfonia_recipes::Repository;
-use sinfonia_wire::{DeploymentName, cluster};
+use sinfonia_wire::DeploymentName;
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
@@ -49,7 +49,7 @@ use super::{
     decide::{Decision, FAILURE_KEPT, Observed, Work, decide},
     ends::Ends,
     helm::{Helm, access::ApiServer},
-    objects::MANAGER,
+    objects::{self, MANAGER},
     options::KubernetesOptions,
     watched::Watched,
 };
@@ -105,9 +105,8 @@ enum OperatorError {
 
 /// Works until it is dropped. `activity` is asked once at every tick.
 pub(super) async fn operate(parts: Arc<Parts>, activity: Arc<tokio::sync::Mutex<ActivityWatch>>) {
-    let peer = peer_api();
-    let namespace = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
-    let ours = watcher::Config::default().labels(&format!("{}={}", cluster::LABEL, cluster::DEPLOYMENT));
+    let (peer, namespace) = (objects::peer_kind(), objects::namespace_kind());
+    let ours = watcher::Config::default().labels(&objects::selector());
     // All peers, because foreign ones have addresses too.
     let (peers, follow_peers) = follow(&parts.client, &peer, watcher::Config::default());
     let (namespaces, follow_namespaces) = follow(&parts.client, &namespace, ours.clone());
@@ -140,12 +139,6 @@ pub(super) async fn operate(parts: Arc<Parts>, activity: Arc<tokio::sync::Mutex<
         () = follow_namespaces => {}
         () = working => {}
     }
-}
-
-/// Kilo's peers.
-pub(super) fn peer_api() -> ApiResource {
-    let kind = GroupVersionKind::gvk(cluster::KILO_GROUP, cluster::KILO_VERSION, cluster::KILO_PEER_KIND);
-    ApiResource::from_gvk(&kind)
 }
 
 fn follow(
@@ -261,15 +254,14 @@ impl Operator {
     /// Whether namespace and peer are there; those of an object without a name are not missed.
     fn is_intact(&self, object: &CloudletDeployment) -> bool {
         let Some(name) = object.deployment_name() else { return true };
-        let namespace =
-            ObjectRef::new_with(name.as_str(), ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace")));
+        let namespace = ObjectRef::new_with(name.as_str(), objects::namespace_kind());
         let lives = |object: Arc<DynamicObject>| object.metadata.deletion_timestamp.is_none();
         self.namespaces.get(&namespace).is_some_and(lives) && self.peer(name).is_some()
     }
 
     /// The peer of a deployment, as last seen.
     fn peer(&self, name: &DeploymentName) -> Option<Arc<DynamicObject>> {
-        self.peers.get(&ObjectRef::new_with(name.as_str(), peer_api()))
+        self.peers.get(&ObjectRef::new_with(name.as_str(), objects::peer_kind()))
     }
 
     /// Whether something with the deployment's name is there that stays unless somebody removes it.
