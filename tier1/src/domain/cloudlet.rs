@@ -4,12 +4,14 @@ use crate::domain::{
     addresses,
     load::{Load, Pulse},
 };
-use sinfonia_wire::{CloudletId, CloudletInfo, DeployEndpoint, Location, Network, Resources};
+use serde::{Serialize, Serializer};
+use sinfonia_wire::{CloudletId, CloudletInfo, DeployEndpoint, Location, Network, Resources, timestamp};
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
     hint::black_box,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Not,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -98,6 +100,45 @@ pub struct Cloudlet {
     /// Free-form properties.
     pub labels: BTreeMap<String, String>,
     declared: u64,
+}
+
+/// A [`CloudletInfo`] of what others are told, written without a copy of every text first.
+#[derive(Serialize)]
+#[serde(rename = "CloudletInfo")]
+struct Told<'a> {
+    uuid: CloudletId,
+    name: &'a str,
+    endpoint: &'a DeployEndpoint,
+    locations: &'a [Location],
+    accepted_clients: &'a [Network],
+    rejected_clients: &'a [Network],
+    resources: Resources,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Not::not")]
+    draining: bool,
+    #[serde(skip_serializing_if = "Option::is_none", with = "timestamp::option")]
+    last_update: Option<OffsetDateTime>,
+}
+
+/// What others are told about it.
+impl Serialize for Cloudlet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let pulse = self.pulse();
+        let told = Told {
+            uuid: self.id,
+            name: &self.name,
+            endpoint: &self.endpoint,
+            locations: &self.locations,
+            accepted_clients: &self.accepted_clients,
+            rejected_clients: &self.rejected_clients,
+            resources: pulse.resources,
+            labels: &self.labels,
+            draining: self.draining,
+            last_update: (self.origin == Origin::Reported).then_some(pulse.heard.date),
+        };
+        told.serialize(serializer)
+    }
 }
 
 impl TryFrom<Registration> for Cloudlet {
@@ -194,25 +235,6 @@ impl Cloudlet {
         (self.origin == Origin::Reported).then(|| now.saturating_duration_since(self.lock().heard.at))
     }
 
-    /// What others are told about it.
-    #[must_use]
-    pub fn info(&self) -> CloudletInfo {
-        let pulse = self.pulse();
-        CloudletInfo {
-            uuid: Some(self.id),
-            name: Some(self.name.clone()),
-            endpoint: self.endpoint.clone(),
-            locations: Some(self.locations.clone()),
-            local_networks: None,
-            accepted_clients: Some(self.accepted_clients.to_vec()),
-            rejected_clients: Some(self.rejected_clients.clone()),
-            resources: pulse.resources,
-            labels: self.labels.clone(),
-            draining: self.draining,
-            last_update: (self.origin == Origin::Reported).then_some(pulse.heard.date),
-        }
-    }
-
     /// Has the processor fetch what every choice looks at: for several at once that takes hardly longer than for one.
     pub(super) fn touch(&self) {
         black_box((self.locations.len(), self.draining, self.pulse.is_poisoned()));
@@ -243,4 +265,39 @@ fn declared(info: &CloudletInfo, origin: Origin) -> u64 {
     (locations.is_some(), &info.local_networks, &info.accepted_clients, &info.rejected_clients).hash(&mut hasher);
     (&info.labels, info.draining).hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_told_all_but_which_networks_are_local() {
+        let heard = Moment::now();
+        let told = |info: &CloudletInfo, origin| {
+            let registration = Registration { info: info.clone(), origin, addresses: vec![], places: vec![], heard };
+            serde_json::to_string(&Cloudlet::try_from(registration).unwrap()).unwrap()
+        };
+        let endpoint = "http://192.0.2.1/api/v1/deploy".parse().unwrap();
+        let mut info = CloudletInfo { uuid: Some(CloudletId::random()), ..CloudletInfo::new(endpoint) };
+        let mut expected = CloudletInfo {
+            name: Some("192.0.2.1".to_owned()),
+            locations: Some(vec![]),
+            accepted_clients: Some(["0.0.0.0/0", "::/0"].map(|network| network.parse().unwrap()).to_vec()),
+            rejected_clients: Some(vec![]),
+            ..info.clone()
+        };
+        assert_eq!(told(&info, Origin::Configured), serde_json::to_string(&expected).unwrap());
+
+        info.name = Some("full \"α\"".to_owned());
+        info.locations = Some(vec![Location::new(40.44, -79.95).unwrap(), Location::new(0.0, 180.0).unwrap()]);
+        info.accepted_clients = Some(vec!["2001:db8::/32".parse().unwrap()]);
+        info.rejected_clients = Some(vec!["192.0.2.0/24".parse().unwrap()]);
+        info.resources.insert(Resources::CPU_RATIO, 0.25).unwrap();
+        info.labels.insert("tier".to_owned(), "\n".to_owned());
+        info.draining = true;
+        expected = CloudletInfo { last_update: Some(heard.date), ..info.clone() };
+        info.local_networks = Some(vec!["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(told(&info, Origin::Reported), serde_json::to_string(&expected).unwrap());
+    }
 }

@@ -14,7 +14,11 @@ use crate::domain::{
 };
 use geographiclib_rs::{Geodesic, InverseGeodesic};
 use sinfonia_wire::Location;
-use std::{collections::BinaryHeap, ops::Range, sync::LazyLock};
+use std::{
+    collections::{BinaryHeap, binary_heap::PeekMut},
+    ops::Range,
+    sync::LazyLock,
+};
 
 /// Equatorial radius of WGS84 in metres, and its flattening.
 const EQUATORIAL: f64 = 6_378_137.0;
@@ -124,12 +128,15 @@ fn in_order<'a>(
 ) -> impl Iterator<Item = (f64, (bool, Found<'a>))> {
     let mut coming = by_chord.peekable();
     // Sites whose turn has not come.
-    let mut held = BinaryHeap::new();
+    let mut held = BinaryHeap::<ByDistance<_>>::new();
     std::iter::from_fn(move || {
         loop {
-            let bound = coming.peek().map_or(f64::INFINITY, |(squared, _)| at_least(squared.sqrt()));
-            if held.peek().is_some_and(|nearest: &ByDistance<_>| nearest.distance <= bound) {
-                return held.pop().map(|nearest| (nearest.distance, nearest.what));
+            if let Some(nearest) = held.peek_mut() {
+                let bound = coming.peek().map_or(f64::INFINITY, |(squared, _)| at_least(squared.sqrt()));
+                if nearest.distance <= bound {
+                    let ByDistance { distance, what } = PeekMut::pop(nearest);
+                    return Some((distance, what));
+                }
             }
             let (squared, site) = coming.next()?;
             let most = at_most(squared.sqrt());
@@ -151,12 +158,23 @@ struct Found<'a> {
 
 /// A lower bound of the geodesic distance of points with this chord, in metres.
 fn at_least(chord: f64) -> f64 {
-    2.0 * LARGEST_RADIUS * (chord / (2.0 * LARGEST_RADIUS)).min(1.0).asin() - ROUNDING
+    arc(chord, LARGEST_RADIUS) - ROUNDING
 }
 
 /// An upper bound of the geodesic distance of points with this chord, if it is short, in metres.
 fn at_most(chord: f64) -> f64 {
-    2.0 * SMALLEST_RADIUS * (chord / (2.0 * SMALLEST_RADIUS)).min(1.0).asin() + ROUNDING
+    arc(chord, SMALLEST_RADIUS) + ROUNDING
+}
+
+/// Length of a circle's arc over a chord; for short ones by the first terms of the series, which leaves out some
+/// micrometres.
+fn arc(chord: f64, radius: f64) -> f64 {
+    let sine = chord / (2.0 * radius);
+    if chord <= SHORT {
+        let square = sine * sine;
+        return chord * (1.0 + square * (1.0 / 6.0 + square * (3.0 / 40.0)));
+    }
+    2.0 * radius * sine.min(1.0).asin()
 }
 
 /// Earth-centred coordinates in metres.

@@ -114,7 +114,7 @@ pub(super) async fn get(
     if candidates.is_empty() {
         return Err(ApiError::not_found("no-cloudlet", nobody(&service, &client, &placement)));
     }
-    Ok(HttpResponse::Ok().json(candidates.iter().map(|cloudlet| cloudlet.info()).collect::<Vec<_>>()))
+    Ok(HttpResponse::Ok().json(candidates))
 }
 
 /// `DELETE`: the deployment is no longer wanted.

@@ -1,13 +1,14 @@
 //! The answer to `GET deploy?explain=true`.
 
 use crate::{
-    domain::{Client, Inquiry, MatcherKind, matching},
+    domain::{Client, Cloudlet, Inquiry, MatcherKind, matching},
     outgoing::Errand,
     service::Service,
 };
 use serde::Serialize;
 use sinfonia_recipes::Placement;
 use sinfonia_wire::{CloudletId, CloudletInfo};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Cloudlets of each kind that are listed at most.
@@ -33,7 +34,8 @@ pub(super) struct Explanation {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ExplainedCandidate)]
 struct Listed {
-    cloudlet: CloudletInfo,
+    #[schema(value_type = CloudletInfo)]
+    cloudlet: Arc<Cloudlet>,
     /// Seconds since it reported its resources; absent for those that do not report.
     #[serde(skip_serializing_if = "Option::is_none")]
     resources_age: Option<f64>,
@@ -73,7 +75,7 @@ pub(super) fn explain(service: &Service, client: &Client, errand: &Errand, place
         candidates: all
             .take(LISTED)
             .map(|(cloudlet, reasons)| Listed {
-                cloudlet: cloudlet.info(),
+                cloudlet: Arc::clone(cloudlet),
                 resources_age: cloudlet.age(inquiry.now),
                 reasons,
             })

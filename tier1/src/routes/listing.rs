@@ -91,7 +91,7 @@ pub(super) async fn list(
     let snapshot = service.registry.snapshot().clone();
     let (page, is_last) = page(&snapshot, &filter, limit.unwrap_or(usize::MAX));
     let next = page.last().filter(|_| !is_last && filter.near.is_none()).map(|last| next(&filter, last.id, limit));
-    answer(&request, &page.iter().map(|cloudlet| cloudlet.info()).collect::<Vec<_>>(), next)
+    answer(&request, &page, next)
 }
 
 /// One of them.
@@ -115,8 +115,8 @@ pub(super) async fn get(
     uuid: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let id = identity(&uuid)?;
-    let info: CloudletInfo = service.registry.snapshot().get(id).ok_or_else(|| unknown(id))?.info();
-    answer(&request, &info, None)
+    let cloudlet = service.registry.snapshot().get(id).cloned().ok_or_else(|| unknown(id))?;
+    answer(&request, &cloudlet, None)
 }
 
 /// At most so many, and whether there are no more.

@@ -4,7 +4,7 @@ use super::{World, cloudlet, known};
 use crate::domain::{Client, Cloudlet, MatcherKind, Snapshot};
 use proptest::{collection::vec, prelude::*};
 use sinfonia_recipes::Placement;
-use sinfonia_wire::CloudletId;
+use sinfonia_wire::{CloudletId, CloudletInfo};
 use std::{collections::BTreeMap, sync::Arc};
 
 type Model = BTreeMap<CloudletId, Arc<Cloudlet>>;
@@ -34,10 +34,14 @@ proptest! {
             let known = &pool[which.index(pool.len())];
             // What replaces a cloudlet is somewhere else.
             let now = stays.then(|| {
-                let mut info = other.get(&pool).info();
-                info.uuid = Some(known.id);
-                info.local_networks = Some(other.get(&pool).local_networks.clone());
-                super::configured(info)
+                let other = other.get(&pool);
+                super::configured(CloudletInfo {
+                    uuid: Some(known.id),
+                    name: Some(other.name.clone()),
+                    locations: Some(other.locations.clone()),
+                    local_networks: Some(other.local_networks.clone()),
+                    ..super::unnamed()
+                })
             });
             match &now {
                 Some(now) => model.insert(known.id, Arc::clone(now)),
