@@ -72,6 +72,8 @@ pub fn init(service_name: &'static str, verbosity: Verbosity) -> Telemetry {
             .with_target(false)
             .with_threads(false)
             .with_tracked_inactivity(false)
+            // Nobody asks for the current context but through the current span.
+            .with_context_activation(false)
             .with_filter(Targets::new().with_target("sinfonia", own_spans))
     });
 

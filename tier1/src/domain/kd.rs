@@ -62,7 +62,8 @@ impl Tree {
 
     /// Distances (squared) and numbers, nearest first.
     pub(crate) fn nearest(&self, from: Point) -> impl Iterator<Item = (f64, u32)> {
-        let (mut nodes, mut points) = (BinaryHeap::with_capacity(ASIDE), BinaryHeap::with_capacity(ASIDE));
+        let room = ASIDE.min(self.points.len());
+        let (mut nodes, mut points) = (BinaryHeap::with_capacity(room), BinaryHeap::with_capacity(room));
         nodes.push(self.root());
         std::iter::from_fn(move || {
             while let Some(node) = nodes.peek()

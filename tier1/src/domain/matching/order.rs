@@ -96,7 +96,9 @@ pub(super) fn in_groups<T>(
     let mut group = VecDeque::new();
     std::iter::from_fn(move || {
         if group.is_empty() {
-            group.extend(items.next());
+            let first = items.next()?;
+            group.reserve(most);
+            group.push_back(first);
             while group.len() < most
                 && let Some(next) = items.next_if(|next| group.front().is_some_and(|first| together(first, next)))
             {
