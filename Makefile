@@ -7,7 +7,7 @@
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## Build the three programs
+build: ## Build the programs
 	@scripts/setup.sh build
 	cargo build --locked
 

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 
 use crate::process::signal;
 
@@ -47,12 +49,14 @@ pub(crate) fn remove_stale(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(owner) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(owner) else { continue };
-        if Path::new(&format!("/proc/{owner}")).exists() {
+        // What another user made may say anything.
+        let is_own = entry.metadata().is_ok_and(|metadata| metadata.uid() == geteuid().as_raw());
+        if !is_own || Path::new(&format!("/proc/{owner}")).exists() {
             continue;
         }
         for (group, start) in recorded(&entry.path()) {
             // The number may be somebody else's by now.
-            if start_time(group).is_some_and(|now| now == start) {
+            if group > 1 && start_time(group).is_some_and(|now| now == start) {
                 signal(-group.cast_signed(), Signal::SIGKILL);
             }
         }

@@ -178,11 +178,22 @@ impl Engine {
             return false;
         };
         let mut result = peer.tunnel.decapsulate(Some(from.ip()), datagram, &mut self.scratch);
-        if let TunnResult::Err(error) = result {
-            tracing::debug!(peer = %peer.public_key, ?error, "datagram refused");
-            return false;
+        match result {
+            TunnResult::Err(error) => {
+                tracing::debug!(peer = %peer.public_key, ?error, "datagram refused");
+                return false;
+            }
+            // Too many handshakes by now: the sender, who is not yet known to be the peer, must prove its address.
+            TunnResult::WriteToNetwork(ref reply) if is_cookie_reply(reply) => {
+                output.datagram(from, reply);
+                return false;
+            }
+            _ => {}
         }
-        peer.received(from, datagram.len(), now);
+        // Whoever asks for a cookie is not thereby where the peer is; the kernel's WireGuard has it so, too.
+        if !is_cookie_reply(datagram) {
+            peer.received(from, datagram.len(), now);
+        }
         loop {
             match result {
                 TunnResult::WriteToNetwork(_) => {
@@ -258,6 +269,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Message type 3 (WireGuard paper, 5.4.7).
+fn is_cookie_reply(datagram: &[u8]) -> bool {
+    datagram.first() == Some(&3)
 }
 
 /// The packet in `buffer[..length]` with its padding, for which what follows it is overwritten.

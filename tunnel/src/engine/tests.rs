@@ -247,6 +247,39 @@ fn a_restarted_server_with_a_known_endpoint_calls_its_client() {
     assert_eq!(server.received(), [(LinkId(7), packet)]);
 }
 
+/// A handshake that is answered with a cookie proves nothing, wherever in the engine it turns out to be one too many.
+#[test]
+fn a_flood_of_handshakes_moves_no_peer() {
+    for strangers in 0..=1 {
+        let (mut client, mut server) = client_and_server();
+        server.add(client.key, 7, "10.5.0.2/32", Some(client.address));
+        server.engine.initiate(&client.key, &mut server.out);
+        let (_, initiation) = server.out.datagrams.pop().unwrap();
+        client.engine.inbound(&initiation, server.address, Instant::now(), &mut client.out);
+        let (_, response) = client.out.datagrams.pop().unwrap();
+        server.engine.inbound(&response, client.address, Instant::now(), &mut server.out);
+        exchange(&mut client, &mut server);
+        let before = server.engine.stats(&client.key).unwrap();
+
+        let stranger: SocketAddr = (Ipv4Addr::LOCALHOST, 3).into();
+        for _ in 0..strangers {
+            // Of an unknown peer: it is counted only where it comes in.
+            let mut unknown = Side::new(4);
+            unknown.add(server.key, 0, "0.0.0.0/0", Some(server.address));
+            unknown.engine.initiate(&server.key, &mut unknown.out);
+            let (_, initiation) = unknown.out.datagrams.pop().unwrap();
+            server.engine.inbound(&initiation, stranger, Instant::now(), &mut server.out);
+        }
+        for _ in 0..HANDSHAKES_PER_SECOND {
+            server.engine.inbound(&response, stranger, Instant::now(), &mut server.out);
+        }
+        assert!(!server.out.datagrams.is_empty(), "too many handshakes");
+        assert!(server.out.datagrams.iter().all(|(to, reply)| *to == stranger && is_cookie_reply(reply)));
+        let after = server.engine.stats(&client.key).unwrap();
+        assert_eq!((after.endpoint, after.received_bytes), (before.endpoint, before.received_bytes));
+    }
+}
+
 #[test]
 fn garbage_is_ignored() {
     let (mut client, mut server) = client_and_server();
