@@ -75,7 +75,6 @@ fn template(pattern: String) -> String {
 fn server_span(request: &ServiceRequest, method: &str, route: Option<&str>, scheme: &str) -> Span {
     let span = info_span!(
         "request",
-        trace_id = Empty,
         otel.name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")),
         otel.kind = "server",
         http.request.method = method,
@@ -89,9 +88,6 @@ fn server_span(request: &ServiceRequest, method: &str, route: Option<&str>, sche
     let headers = request.headers();
     let parent = propagation::extract(|name| headers.get(name)?.to_str().ok());
     propagation::set_parent(&span, parent);
-    if let Some(id) = propagation::trace_id(&span) {
-        span.record("trace_id", id);
-    }
     span
 }
 

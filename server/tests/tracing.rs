@@ -79,7 +79,6 @@ mod tests {
             ("http.response.status_code", "200"),
             ("url.scheme", "http"),
             ("network.peer.address", "127.0.0.1"),
-            ("trace_id", TRACE),
         ] {
             assert_eq!(attribute(request, key).as_deref(), Some(value), "{key}");
         }

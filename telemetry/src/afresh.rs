@@ -4,6 +4,7 @@
 //! would be logged, as `sqlx` does, leaves a decision behind, and the next event for which nobody needs to ask, because
 //! the answer is always yes, would be dropped by it.
 
+use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::Layer;
@@ -14,6 +15,12 @@ pub(crate) struct Afresh;
 impl<S: Subscriber> Layer<S> for Afresh {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
         Interest::sometimes()
+    }
+
+    /// What is too detailed for all others is so for this one too: without a hint, each `trace!` of any library would
+    /// be asked about.
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::OFF)
     }
 }
 

@@ -6,9 +6,11 @@
 
 mod afresh;
 mod export;
+mod fields;
 mod logs;
 mod metrics;
 pub mod propagation;
+mod trace_id;
 
 use std::sync::mpsc;
 use std::time::Duration;

@@ -6,9 +6,12 @@ use tracing::Subscriber;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::DefaultFields;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::Verbosity;
+use crate::fields::JsonObject;
+use crate::trace_id::TraceId;
 
 /// The layer that writes log lines for `verbosity`.
 pub(crate) fn layer<S>(verbosity: Verbosity) -> Box<dyn Layer<S> + Send + Sync>
@@ -21,9 +24,10 @@ where
     let lines = match verbosity {
         Verbosity::Quiet => lines.without_time().with_target(false).boxed(),
         Verbosity::Normal if !terminal => {
-            lines.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed()
+            let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(true);
+            TraceId::<JsonObject>::new().and_then(lines.fmt_fields(JsonObject)).boxed()
         }
-        Verbosity::Normal | Verbosity::Debug => lines.boxed(),
+        Verbosity::Normal | Verbosity::Debug => TraceId::<DefaultFields>::new().and_then(lines).boxed(),
     };
     lines.with_filter(filter(verbosity)).boxed()
 }

@@ -30,13 +30,6 @@ pub fn set_parent(span: &Span, context: Context) {
     }
 }
 
-/// The trace id of `span` as 32 hex digits, if it has one.
-pub fn trace_id(span: &Span) -> Option<String> {
-    let context = span.context();
-    let span_context = context.span().span_context().clone();
-    span_context.is_valid().then(|| span_context.trace_id().to_string())
-}
-
 /// The lifetime is that of what is found.
 struct Lookup<'a, F>(F, PhantomData<&'a str>);
 

@@ -11,6 +11,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use sinfonia_telemetry::{Verbosity, init, meter, prometheus_text, propagation};
+    use tracing::field::Empty;
+    use tracing::level_filters::LevelFilter;
 
     const CHILD: &str = "SINFONIA_TELEMETRY_CHILD";
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,9 +30,12 @@ mod tests {
         let threads_before = threads();
         let telemetry = init("sinfonia-example", verbosity);
         println!("threads {}", threads() - threads_before);
+        println!("level {}", LevelFilter::current());
 
         let requests = meter().u64_counter("example.requests").build();
-        tracing::info_span!(target: "sinfonia_example", "outer-span").in_scope(|| {
+        let outer = tracing::info_span!(target: "sinfonia_example", "outer-span", who = "\"me\"", size = Empty);
+        outer.record("size", 7);
+        outer.in_scope(|| {
             propagation::inject(&mut |name, value| println!("{name} {value}"));
             tracing::info_span!(target: "foreign_crate", "foreign-span").in_scope(|| {
                 requests.add(1, &[]);
@@ -39,6 +44,7 @@ mod tests {
                 tracing::warn!(target: "foreign_crate", "a warning");
             });
         });
+        drop(outer);
         print!("{}", prometheus_text());
 
         let end = Instant::now();
@@ -175,7 +181,8 @@ mod tests {
         assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(!text.contains("traceparent") && !text.contains("example_requests"), "{text}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains("some information"));
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(log.contains("some information") && !log.contains("trace_id"), "{log}");
     }
 
     #[test]
@@ -194,20 +201,44 @@ mod tests {
     #[test]
     fn logs_of_a_server_are_json_when_not_on_a_terminal() {
         let output = run("normal", &[]);
+        let trace = value(&output, "traceparent");
         let text = String::from_utf8(output.stderr).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let messages: Vec<_> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
         assert_eq!(messages, ["some information", "a warning"]);
         assert_eq!(lines[0]["answer"], 42);
-        assert_eq!(lines[0]["spans"][0]["name"], "outer-span");
+        for line in &lines {
+            let outer = &line["spans"][0];
+            let fields = serde_json::json!({
+                "name": "outer-span", "who": "\"me\"", "size": 7, "trace_id": trace.split('-').nth(1).unwrap(),
+            });
+            assert_eq!(*outer, fields, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_detailed_for_anybody_costs_nothing() {
+        let disabled = ("OTEL_SDK_DISABLED", "true");
+        for (verbosity, environment, expected) in [
+            ("normal", &[][..], "info"),
+            ("normal", &[disabled], "info"),
+            ("quiet", &[disabled], "warn"),
+            ("quiet", &[disabled, ("RUST_LOG", "sinfonia=trace")], "trace"),
+        ] {
+            assert_eq!(value(&run(verbosity, environment), "level"), expected, "{verbosity} {environment:?}");
+        }
     }
 
     #[test]
     fn logs_of_a_command_line_program_are_plain_text() {
         let quiet = String::from_utf8(run("quiet", &[]).stderr).unwrap();
         assert_eq!(quiet.trim_end(), " WARN a warning".trim_end(), "{quiet}");
-        let debug = String::from_utf8(run("debug", &[]).stderr).unwrap();
+        let debug = run("debug", &[]);
+        let trace = value(&debug, "traceparent");
+        let fields = format!("size=7 trace_id={}", trace.split('-').nth(1).unwrap());
+        let debug = String::from_utf8(debug.stderr).unwrap();
         assert!(debug.contains("a detail") && debug.contains("some information"), "{debug}");
+        assert!(debug.lines().all(|line| line.matches(&fields).count() == 1), "{debug}");
         let asked = run("quiet", &[("RUST_LOG", "sinfonia=info")]).stderr;
         let asked = String::from_utf8(asked).unwrap();
         assert!(asked.contains("some information") && !asked.contains("a warning"), "{asked}");
