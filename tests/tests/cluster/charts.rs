@@ -1,10 +1,14 @@
 //! Charts that cannot be installed, do not come to run, or want what charts may not have: what the client is told, and
 //! that nothing stays.
 
+use std::process::Command;
 use std::thread;
 
 use sinfonia_tests::cluster::{Cluster, ask, deploy_path, url};
 use sinfonia_tests::{eventually, free_port};
+
+/// A request that may wait as long as a loaded machine needs.
+const PATIENT: (&str, &str) = ("Prefer", "wait=250");
 
 /// Charts, the rest of their recipe, and words of what the client reads.
 const BROKEN: [(&str, &str, &[&str]); 16] = [
@@ -31,7 +35,7 @@ const BROKEN: [(&str, &str, &[&str]); 16] = [
 ];
 
 /// Hostile charts, the rest of their recipe, the code of the answer, and words of its sentence.
-const HOSTILE: [(&str, &str, &str, &[&str]); 15] = [
+const HOSTILE: [(&str, &str, &str, &[&str]); 16] = [
     ("hostile-clusterrole", "", "chart-forbidden", &["ClusterRole \"hostile\"", "in the whole cluster"]),
     ("hostile-crd", "", "chart-forbidden", &["CustomResourceDefinition", "in the whole cluster"]),
     ("hostile-new-namespace", "", "chart-forbidden", &["Namespace \"hostile\"", "in the whole cluster"]),
@@ -40,6 +44,7 @@ const HOSTILE: [(&str, &str, &str, &[&str]); 15] = [
     ("hostile-role", "", "chart-forbidden", &["Role \"hostile\"", "grant rights", "networkpolicies"]),
     ("hostile-hostpath", "", "pod-security", &["Pod \"hostile\"", "hostPath"]),
     ("hostile-privileged", "", "pod-security", &["deployment web", "privileged"]),
+    ("hostile-priority", "", "quota-exceeded", &["Pod \"hostile\"", "sinfonia-system-priority"]),
     ("hostile-quota", "", "chart-forbidden", &["ResourceQuota \"more\"", "charts may not create"]),
     ("hostile-policy", "", "chart-forbidden", &["NetworkPolicy \"allow-all\"", "charts may not create"]),
     ("hostile-service", "", "chart-forbidden", &["Service \"hostile\"", "externalIPs"]),
@@ -119,6 +124,35 @@ fn hostile_charts_are_refused_and_leave_nothing() {
         (peers, namespaces) == (0, 0)
     });
     assert_eq!(system_objects(&cluster), before);
+}
+
+#[test]
+fn accounts_that_a_chart_makes_may_do_no_more_than_it() {
+    let cluster = Cluster::new();
+    let application = cluster.add_chart("nothing", "");
+    let tier2 = cluster.tier2(&[]);
+    let (status, answer) = ask("POST", &format!("{}{}", url(&tier2), deploy_path(&application, 1)), &[PATIENT]);
+    assert_eq!(status, 200, "{answer}");
+    let name = answer[0]["DeploymentName"].as_str().unwrap();
+    // As the deployer may: all of its own rights, under another name.
+    cluster.kubectl(&["-n", name, "create", "serviceaccount", "second"]);
+    let (role, account) = ("--clusterrole=sinfonia-deployer", format!("--serviceaccount={name}:second"));
+    cluster.kubectl(&["-n", name, "create", "rolebinding", "second", role, &account]);
+
+    let user = format!("--as=system:serviceaccount:{name}:second");
+    let second = |words: &[&str]| {
+        let output = Command::new("kubectl").args(["-n", name, &user]).args(words).output().unwrap();
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8(output.stderr).unwrap()) }
+    };
+    eventually("its rights are known", || second(&["create", "configmap", "mine"]).is_ok());
+    for (words, reason) in [
+        (&["create", "service", "nodeport", "hostile", "--tcp=80:80"][..], "has to be of type ClusterIP"),
+        (&["delete", "rolebinding", "sinfonia-deployer"], "may not change"),
+        (&["delete", "serviceaccount", "sinfonia-deployer"], "may not change"),
+    ] {
+        let refused = second(words).unwrap_err();
+        assert!(refused.contains(reason), "{words:?}: {refused}");
+    }
 }
 
 /// The names of what a hostile chart could have put beside its own namespace.

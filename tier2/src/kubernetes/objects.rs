@@ -120,6 +120,7 @@ pub(super) fn furniture(plan: &Plan, around: &Surroundings) -> Vec<Manifest> {
         service_account(plan, "default"),
         network_policy(plan, around),
         quota(plan, &plan.recipe.resources),
+        no_system_priority(plan),
     ];
     all.extend(limit_range(plan, &plan.recipe.resources));
     all
@@ -187,6 +188,14 @@ fn quota(plan: &Plan, resources: &ResourceLimits) -> Manifest {
     }
     let body = json!({ "spec": { "hard": hard } });
     manifest("", "v1", "ResourceQuota", inside(plan, "sinfonia"), body)
+}
+
+/// The classes that every cluster has would let a chart's pods push out the gateway and other deployments.
+fn no_system_priority(plan: &Plan) -> Manifest {
+    let classes = ["system-cluster-critical", "system-node-critical"];
+    let scope = json!({ "scopeName": "PriorityClass", "operator": "In", "values": classes });
+    let body = json!({ "spec": { "hard": { "pods": "0" }, "scopeSelector": { "matchExpressions": [scope] } } });
+    manifest("", "v1", "ResourceQuota", inside(plan, "sinfonia-system-priority"), body)
 }
 
 /// A quota on limits refuses pods that state none, so there are defaults.
