@@ -94,6 +94,44 @@ impl Drop for Undrained<'_> {
     }
 }
 
+/// Keeps the only deployment's object from going, until dropped.
+struct Held<'a>(&'a Cluster, String);
+
+impl<'a> Held<'a> {
+    fn new(cluster: &'a Cluster) -> Self {
+        let object = cluster.list("cloudletdeployments", &[]).remove(0);
+        let held = Self(cluster, object["metadata"]["name"].as_str().unwrap().to_owned());
+        held.set(r#"["example.org/backup"]"#);
+        held
+    }
+
+    fn set(&self, finalizers: &str) {
+        let patch = format!(r#"{{"metadata":{{"finalizers":{finalizers}}}}}"#);
+        self.0.kubectl(&["patch", "cloudletdeployment", &self.1, "--type=merge", "-p", &patch]);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.set("null");
+    }
+}
+
+#[test]
+fn who_asks_while_something_holds_an_earlier_deployment_back_is_told_so_in_time() {
+    let cluster = Cluster::new();
+    let application = cluster.add_chart("nothing", "");
+    let tier2 = cluster.tier2(&[]);
+    let (deployment, name) = deployed(&url(&tier2), &application, 1);
+    let held = Held::new(&cluster);
+    cluster.kubectl(&["delete", "cloudletdeployment", &held.1, "--wait=false"]);
+    let answer = send("POST", &deployment, &[("Prefer", "wait=1")]);
+    assert_eq!(code(&answer), (504, "deployment-not-ready"), "{answer:?}");
+    assert!(answer.body["detail"].as_str().unwrap().contains("an earlier one"), "{answer:?}");
+    drop(held);
+    assert_ne!(deployed(&url(&tier2), &application, 1).1, name);
+}
+
 #[test]
 fn a_drained_cloudlet_keeps_what_it_has_and_takes_nothing_new() {
     let cluster = Cluster::new();

@@ -38,6 +38,9 @@ use crate::{
 /// Who makes the `spec` (server-side apply).
 const MANAGER: &str = "sinfonia-tier2-request";
 
+/// How long the making of an object may take at least, whatever the client would wait.
+const LEAST_WAIT: Duration = Duration::from_secs(5);
+
 /// How many lines of output a listed deployment shows.
 const LISTED_LINES: usize = 20;
 
@@ -182,7 +185,10 @@ impl Requests {
             (cluster::UUID_LABEL.to_owned(), request.id.application.to_string()),
             (cluster::KEY_LABEL.to_owned(), cluster::key_label(&request.id.key)),
         ]);
-        self.apply(name, object).await
+        // Something else may hold an earlier one back.
+        let limit = request.wait.map_or(self.wait, |wait| wait.max(LEAST_WAIT));
+        let applied = tokio::time::timeout(limit, self.apply(name, object)).await;
+        applied.unwrap_or_else(|_| Err(Failure::not_ready(limit, "waiting for the end of an earlier one").into()))
     }
 
     async fn apply(&self, name: &str, object: CloudletDeployment) -> Result<CloudletDeployment, DeployError> {
@@ -192,7 +198,7 @@ impl Requests {
             match limited("ask for the deployment", self.api.patch(name, &apply, &patch)).await {
                 Ok(object) if !object.is_leaving() => return Ok(object),
                 // The earlier one has to go first. Nothing holds it back: it has no finalizer of ours.
-                Ok(_) => self.gone(name).await,
+                Ok(earlier) => self.gone(name, earlier.uid()).await,
                 // Somebody made it in the same moment: then this is a renewal.
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error.into()),
@@ -200,9 +206,9 @@ impl Requests {
         }
     }
 
-    async fn gone(&self, name: &str) {
+    async fn gone(&self, name: &str, uid: Option<String>) {
         let mut seen = self.watched.subscribe(name);
-        let _ = seen.wait_for(|seen| seen.as_ref().is_none_or(|object| !object.is_leaving())).await;
+        let _ = seen.wait_for(|seen| seen.as_ref().is_none_or(|object| object.uid() != uid)).await;
     }
 
     /// Waits until the operator has answered the request that `asked` holds.
