@@ -13,6 +13,7 @@ mod remote;
 pub use chart::ChartSource;
 pub use error::{OpenError, RecipeError};
 pub use placement::{EvaluationError, Expression, Facts, Placement};
+pub use remote::shown;
 
 use directory::Directory;
 use remote::Remote;

@@ -108,7 +108,8 @@ pub(crate) fn relative(base: &Url, reference: &str) -> Option<Url> {
 }
 
 /// A URL as it may be seen: without user and password.
-pub(crate) fn shown(url: &Url) -> String {
+#[must_use]
+pub fn shown(url: &Url) -> String {
     let mut url = url.clone();
     if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
         return url.scheme().to_owned();

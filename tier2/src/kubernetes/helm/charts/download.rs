@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use sinfonia_recipes::shown;
 use tempfile::NamedTempFile;
 use tracing::{Instrument as _, info_span};
 use ureq::{
@@ -47,7 +48,7 @@ impl Downloader {
 
     /// Replaces the file, unless the server says that what we have is still right.
     pub(super) async fn fetch(&self, url: &Url, known: Validators, file: &Path) -> Result<Validators, HelmError> {
-        let span = info_span!("fetch chart", url.full = %url, otel.kind = "client");
+        let span = info_span!("fetch chart", url.full = shown(url), otel.kind = "client");
         let (agent, address, file): (_, _, PathBuf) = (self.0.clone(), url.clone(), file.to_owned());
         tokio::task::spawn_blocking(move || request(&agent, &address, known, &file))
             .instrument(span)
@@ -79,7 +80,7 @@ fn request(agent: &Agent, url: &Url, known: Validators, file: &Path) -> Result<V
             save(response.into_body().into_reader(), url, file)?;
             Ok(validators)
         }
-        StatusCode::NOT_FOUND | StatusCode::GONE => Err(HelmError::ChartNotFound { chart: url.to_string() }),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Err(HelmError::ChartNotFound { chart: shown(url) }),
         status => Err(unavailable(url, format!("the server answers {status}"))),
     }
 }
@@ -93,19 +94,19 @@ fn save(body: impl io::Read, url: &Url, file: &Path) -> Result<(), HelmError> {
     let mut start = Vec::new();
     body.by_ref().take(GZIP.len() as u64).read_to_end(&mut start).map_err(failed)?;
     if start != GZIP {
-        return Err(HelmError::ChartInvalid(format!("{url} is not a packaged chart (.tgz)")));
+        return Err(HelmError::ChartInvalid(format!("{} is not a packaged chart (.tgz)", shown(url))));
     }
     temporary.write_all(&start).map_err(failed)?;
     let length = io::copy(&mut body, &mut temporary).map_err(failed)?;
     if length + start.len() as u64 > SIZE_LIMIT {
-        return Err(too_large(url.as_str()));
+        return Err(too_large(&shown(url)));
     }
     temporary.persist(file).map_err(|error| failed(error.error))?;
     Ok(())
 }
 
 fn unavailable(url: &Url, reason: String) -> HelmError {
-    HelmError::ChartUnavailable { chart: url.to_string(), reason }
+    HelmError::ChartUnavailable { chart: shown(url), reason }
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
