@@ -100,6 +100,10 @@ fn essence(complaints: &str) -> String {
     let lines = lines.map(|line| line.strip_prefix("* ").unwrap_or(line));
     let lines = lines.map(without_count).filter(|line| !line.is_empty());
     let mut words = lines.collect::<Vec<_>>().join("\n");
+    // Before it may stand the log of a hook, which says what its author likes.
+    if let Some(begin) = words.rfind("\nError: ") {
+        words.drain(..=begin);
+    }
     for prefix in ["Error:", "UPGRADE FAILED:", "INSTALLATION FAILED:"] {
         if let Some(rest) = words.strip_prefix(prefix) {
             words = rest.trim_start().to_owned();

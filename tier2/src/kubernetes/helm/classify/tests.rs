@@ -183,6 +183,16 @@ fn a_chart_cannot_pass_its_own_words_for_those_of_the_cluster() {
 }
 
 #[test]
+fn the_log_of_a_hook_is_not_the_error() {
+    let (code, sentence) = sentence(
+        "Error: dial tcp: connection refused\nUnauthorized\nError: uninstall: failed pre-delete: job failed: \
+         BackoffLimitExceeded",
+    );
+    assert_eq!(code, "hook-failed", "{sentence}");
+    assert!(sentence.contains("BackoffLimitExceeded") && !sentence.contains("refused"), "{sentence}");
+}
+
+#[test]
 fn log_lines_of_libraries_are_no_errors() {
     let warned = format!(
         "I1124 19:13:34.590819   23005 warnings.go:107] \"Warning: would violate PodSecurity \\\"restricted\\\"\"\n\
