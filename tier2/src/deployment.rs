@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -61,6 +61,14 @@ impl Plan {
     #[must_use]
     pub fn ends_at(&self) -> Option<OffsetDateTime> {
         self.recipe.max_age.map(|age| self.created + Duration::from_secs(age.get().into()))
+    }
+}
+
+/// What counts as one client for limits: with IPv6 the whole /64, of which a client may take any address.
+pub(crate) fn client_network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
     }
 }
 

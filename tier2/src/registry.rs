@@ -17,7 +17,7 @@ use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 use crate::{
     addresses::{AddressPool, Exhausted},
     clock::Clock,
-    deployment::{DeploymentId, Plan},
+    deployment::{DeploymentId, Plan, client_network},
     driver::Driver,
     lifecycle::{Event, Lifecycle, Policy, State},
     names::unused_name,
@@ -311,7 +311,8 @@ impl Table {
     }
 
     fn of_client(&self, client: IpAddr) -> usize {
-        self.deployments.values().filter(|deployment| deployment.plan().client == Some(client)).count()
+        let network = Some(client_network(client));
+        self.deployments.values().filter(|deployment| deployment.plan().client.map(client_network) == network).count()
     }
 
     fn name_taken(&self, name: &DeploymentName) -> bool {

@@ -6,6 +6,7 @@ use super::{
     crd::{CloudletDeployment, Phase},
     failure::Failure,
 };
+use crate::deployment::client_network;
 
 /// The limits.
 #[derive(Debug, Clone, Copy)]
@@ -49,12 +50,13 @@ impl Load {
         client: Option<IpAddr>,
         counts: impl Fn(&CloudletDeployment) -> bool,
     ) -> Self {
+        let client = client.map(client_network);
         let others = all
             .iter()
             .filter(|object| object.metadata.name.as_deref() != Some(but) && !object.is_leaving() && counts(object));
         others.fold(Self { total: 0, of_client: 0 }, |load, object| Self {
             total: load.total + 1,
-            of_client: load.of_client + usize::from(client.is_some() && object.spec.client_address == client),
+            of_client: load.of_client + usize::from(client.is_some() && object.spec.client_address.map(client_network) == client),
         })
     }
 }
@@ -116,6 +118,16 @@ mod tests {
         let but = all[3].metadata.name.clone().unwrap();
         assert_eq!(Load::of(&all, &but, client), Load { total: 2, of_client: 1 });
         assert_eq!(Load::of(&all, "", client), Load { total: 3, of_client: 2 });
+    }
+
+    #[test]
+    fn with_ipv6_a_network_is_one_client() {
+        let all = [object(1, "2001:db8::1", Phase::Deployed), object(2, "2001:db8:0:1::1", Phase::Deployed)];
+        let of_client = |client: &str| Load::of(&all, "", Some(client.parse().unwrap())).of_client;
+        assert_eq!(of_client("2001:db8::2:3:4:5"), 1);
+        assert_eq!(of_client("2001:db8:0:2::1"), 0);
+        let all = [object(1, "::ffff:192.0.2.1", Phase::Deployed), object(2, "192.0.2.2", Phase::Deployed)];
+        assert_eq!(Load::of(&all, "", Some("192.0.2.1".parse().unwrap())).of_client, 1);
     }
 
     #[test]
