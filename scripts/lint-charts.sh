@@ -39,6 +39,11 @@ render() {
     helm lint --strict --quiet "$chart" "$@"
     helm template test "$chart" --namespace sinfonia --kube-version $kubernetes.0 "$@" \
         >"$rendered/${chart##*/}-$name.yaml"
+    # Helm writes large numbers so, which programs do not read.
+    if grep -n '"[0-9.]*e+[0-9]*"' "$rendered/${chart##*/}-$name.yaml" >&2; then
+        echo "$chart renders numbers as above: int64 helps" >&2
+        exit 1
+    fi
 }
 
 up_to_date() {

@@ -106,6 +106,9 @@ true
 {{- if and .Values.recipes.demo (not .Values.recipes.url) (not (.Files.Get "files/helloworld-0.1.0.tgz")) -}}
 {{- fail "recipes.demo: this chart lacks the demo backend's chart: `make charts` puts it there, and makes packages that have it" -}}
 {{- end -}}
+{{- if and .Values.recipes.demo (hasKey (.Values.recipes.files | default dict) "00000000-0000-0000-0000-000000000000.yaml") -}}
+{{- fail "recipes.files: 00000000-0000-0000-0000-000000000000.yaml is the demo backend's recipe: set recipes.demo=false to have your own" -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
 {{- fail "ingress.host: an ingress needs a host name" -}}
 {{- end -}}
