@@ -18,6 +18,7 @@ type Refusal = (u16, &'static str, &'static str);
 const ALL: &[Refusal] = &[
     (401, "token-missing", "a token is needed"),
     (401, "token-invalid", "the token is unknown, expired or revoked"),
+    (415, "unsupported-encoding", "the body is compressed"),
     (429, "rate-limited", "too many requests of one caller"),
     (500, "internal-error", "tier1 broke down"),
     (503, "database-unavailable", "the database cannot be reached"),
