@@ -8,6 +8,7 @@ use super::{
     history, listener, migrate,
     options::{Addresses, DatabaseConfig},
     row::Declared,
+    samples::READERS,
     upkeep,
     writer::{QUEUE, Report, Verdict, Writer},
 };
@@ -27,7 +28,7 @@ use std::{
 use thiserror::Error;
 use tokio::{
     sync::{
-        Mutex,
+        Mutex, Semaphore,
         mpsc::{self, error::TrySendError},
         oneshot,
     },
@@ -59,6 +60,8 @@ pub(super) struct Durable {
     pub(super) database: Database,
     reports: mpsc::Sender<Report>,
     pub(super) reader: Reader,
+    /// Who may read histories now.
+    pub(super) readers: Semaphore,
     /// What is started when serving is.
     parts: Mutex<Option<Parts>>,
 }
@@ -135,7 +138,8 @@ impl Store {
             step: config.step(),
             is_prepared,
         };
-        let durable = Durable { database, reports, reader, parts: Mutex::new(Some(parts)) };
+        let readers = Semaphore::new(READERS);
+        let durable = Durable { database, reports, reader, readers, parts: Mutex::new(Some(parts)) };
         Ok((Self { registry, durable: Some(durable) }, holdings))
     }
 

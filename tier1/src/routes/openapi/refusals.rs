@@ -45,7 +45,8 @@ const FORGET: &[Refusal] = &[
     (403, "scope-missing", "the token has not the scope admin"),
     (409, "configured-cloudlet", "the operator has configured this cloudlet"),
 ];
-const HISTORY: &[Refusal] = &[(501, "no-history", "this tier1 has no database")];
+const HISTORY: &[Refusal] =
+    &[(501, "no-history", "this tier1 has no database"), (503, "history-busy", "other histories are being read")];
 const RECIPE: &[Refusal] = &[
     (404, "unknown-recipe", "there is no such recipe"),
     (500, "invalid-recipe", "the recipe is not valid or cannot be read"),
