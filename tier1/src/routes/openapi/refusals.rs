@@ -24,7 +24,7 @@ const ALL: &[Refusal] = &[
     (503, "database-unavailable", "the database cannot be reached"),
 ];
 const REPORT: &[Refusal] = &[
-    (400, "invalid-body", "the body is no JSON, or not that of a cloudlet"),
+    (400, "invalid-body", "the body is no JSON, not that of a cloudlet, or beyond a limit"),
     (400, "missing-uuid", "the report has no uuid"),
     (400, "endpoint-unresolved", "the host of the endpoint does not exist"),
     (400, "endpoint-local", "the endpoint is an address that only the cloudlet's own host or network reaches"),
