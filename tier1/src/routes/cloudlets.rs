@@ -50,6 +50,10 @@ pub(super) async fn report(
 async fn take(service: &Service, outgoing: &Outgoing, caller: &Caller, mut info: CloudletInfo) -> Result<(), ApiError> {
     caller.check(Scope::Report)?;
     info.uuid.map_or(Ok(()), |uuid| caller.check_report(uuid))?;
+    if caller.is_anonymous() {
+        // As the reference does: anybody could call theirs as somebody else's is called.
+        info.name = None;
+    }
     if !caller.is_known() {
         // Nobody else may claim to be next to other people's networks.
         info.local_networks = None;
