@@ -45,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const EXPIRY: Duration = Duration::from_secs(5);
 /// How often it is seen whether memory should be indexed anew.
 const COMPACTION: Duration = Duration::from_secs(5);
+/// How long what is not saved yet may take to be, when all else has ended.
+pub(crate) const SAVING: Duration = Duration::from_secs(10);
 /// How often a database is tried that was not there at the start.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -97,7 +99,15 @@ pub(crate) enum RegisterError {
 #[derive(Debug)]
 pub(crate) struct Running {
     tasks: Vec<JoinHandle<()>>,
+    saving: Option<Saving>,
     database: Option<Database>,
+}
+
+/// The task that saves who holds what, and what ends it.
+#[derive(Debug)]
+struct Saving {
+    task: JoinHandle<()>,
+    end: oneshot::Sender<()>,
 }
 
 impl Store {
@@ -182,10 +192,10 @@ impl Store {
         let Some(durable) = &self.durable else {
             let tasks =
                 vec![rt::spawn(expire(Arc::clone(&self.registry))), rt::spawn(compact(Arc::clone(&self.registry)))];
-            return Running { tasks, database: None };
+            return Running { tasks, saving: None, database: None };
         };
         let Some(parts) = durable.parts.lock().await.take() else {
-            return Running { tasks: vec![], database: None };
+            return Running { tasks: vec![], saving: None, database: None };
         };
         let Parts { database, replica, received, questions, holdings, tokens, history_days, step, is_prepared } = parts;
         let (registry, reader) = (&self.registry, &durable.reader);
@@ -224,10 +234,11 @@ impl Store {
             rt::spawn(following),
             rt::spawn(compact(Arc::clone(registry))),
             rt::spawn(listener::listen(database.clone(), reader.clone(), replica)),
-            rt::spawn(holdings.save(database.clone(), replica)),
             rt::spawn(upkeep::upkeep(database.clone(), Arc::clone(registry), reader.clone(), history_days)),
         ];
-        Running { tasks, database: Some(database) }
+        let (end, ends) = oneshot::channel();
+        let saving = Saving { task: rt::spawn(holdings.save(database.clone(), replica, ends)), end };
+        Running { tasks, saving: Some(saving), database: Some(database) }
     }
 }
 
@@ -252,8 +263,11 @@ impl Durable {
 }
 
 impl Running {
-    /// Ends it when nobody is served any more.
+    /// Ends it when nobody is served any more. What is known only here is saved first.
     pub(crate) async fn stop(mut self) {
+        if let Some(saving) = self.saving.take() {
+            saving.finish().await;
+        }
         for task in self.tasks.drain(..) {
             task.abort();
             // What it held is dropped then, which needs the runtime.
@@ -267,8 +281,21 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for task in &self.tasks {
+        for task in self.tasks.iter().chain(self.saving.iter().map(|saving| &saving.task)) {
             task.abort();
+        }
+    }
+}
+
+impl Saving {
+    async fn finish(self) {
+        let Self { mut task, end } = self;
+        drop(end);
+        info!("who holds which deployment is being saved");
+        if timeout(SAVING, &mut task).await.is_err() {
+            warn!("the database was not available for {} s: who holds which deployment is not saved", SAVING.as_secs());
+            task.abort();
+            let _ = task.await;
         }
     }
 }

@@ -16,7 +16,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::sleep,
+};
 use tracing::warn;
 
 /// Deployments in one transaction.
@@ -100,14 +103,20 @@ impl Holdings {
         }
     }
 
-    /// Saves what is settled, for good.
-    pub(super) async fn save(self, database: Database, replica: Uuid) {
+    /// Saves what is settled until that `ends`, and then what is left.
+    pub(super) async fn save(self, database: Database, replica: Uuid, mut ends: oneshot::Receiver<()>) {
         let Some(unsaved) = &self.0.unsaved else { return };
-        let mut failing = false;
+        let (mut failing, mut is_ending) = (false, false);
         loop {
             let group = unsaved.take();
             if group.is_empty() {
-                unsaved.some.notified().await;
+                if is_ending {
+                    return;
+                }
+                tokio::select! {
+                    () = unsaved.some.notified() => (),
+                    _ = &mut ends => is_ending = true,
+                }
                 continue;
             }
             let rows = &group;
