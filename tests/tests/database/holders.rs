@@ -78,3 +78,19 @@ fn who_holds_what_is_saved_before_the_end() {
     assert_eq!(tier1.finish().code(), 0);
     assert_eq!(postgres.query("SELECT count(*) FROM holders"), "1");
 }
+
+#[test]
+fn all_that_nobody_asks_for_any_more_is_forgotten() {
+    let world = World::new();
+    let postgres = Postgres::start(&world, "postgres", &[]);
+    let url = database_url(postgres.port());
+    assert_eq!(ready_tier1(&world, &url).stop().code(), 0);
+    postgres.query(
+        "INSERT INTO holders (application, key, holding, used)
+         SELECT gen_random_uuid(), uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), '{}',
+             now() - interval '2 days'
+         FROM generate_series(1, 20001)",
+    );
+    let _tier1 = ready_tier1(&world, &url);
+    eventually("they are gone", || postgres.query("SELECT count(*) FROM holders") == "0");
+}

@@ -78,7 +78,8 @@ struct Parts {
     tokens: Arc<Tokens>,
     history_days: u16,
     step: Duration,
-    is_prepared: bool,
+    /// Why the database could not be used at the start; none if it could.
+    unusable: Option<String>,
 }
 
 /// Why a cloudlet was not registered, or its report not taken.
@@ -127,12 +128,12 @@ impl Store {
         config: &DatabaseConfig,
     ) -> Result<(Self, Holdings), DatabaseError> {
         let database = Database::new(addresses);
-        let is_prepared = match prepare(&database, config.history_days).await {
-            Ok(()) => true,
+        let unusable = match prepare(&database, config.history_days).await {
+            Ok(()) => None,
             Err(error) if error.is_permanent() => return Err(error),
             Err(error) => {
                 warn!(%error, "the database cannot be reached yet: tier1 is not ready until it can");
-                false
+                Some(error.to_string())
             }
         };
         let ((reports, received), (reader, questions)) = (mpsc::channel(QUEUE), Reader::new());
@@ -146,7 +147,7 @@ impl Store {
             tokens,
             history_days: config.history_days,
             step: config.step(),
-            is_prepared,
+            unusable,
         };
         let readers = Semaphore::new(READERS);
         let durable = Durable { database, reports, reader, readers, parts: Mutex::new(Some(parts)) };
@@ -197,7 +198,7 @@ impl Store {
         let Some(parts) = durable.parts.lock().await.take() else {
             return Running { tasks: vec![], saving: None, database: None };
         };
-        let Parts { database, replica, received, questions, holdings, tokens, history_days, step, is_prepared } = parts;
+        let Parts { database, replica, received, questions, holdings, tokens, history_days, step, unusable } = parts;
         let (registry, reader) = (&self.registry, &durable.reader);
         let writer = Writer {
             database: database.clone(),
@@ -222,8 +223,8 @@ impl Store {
         let following = {
             let database = database.clone();
             async move {
-                if !is_prepared {
-                    prepare_at_last(&database, history_days).await;
+                if let Some(reason) = unusable {
+                    prepare_at_last(&database, history_days, reason).await;
                 }
                 follower.run(questions).await;
             }
@@ -308,9 +309,14 @@ async fn prepare(database: &Database, history_days: u16) -> Result<(), DatabaseE
     history::turn(database, history_days).await
 }
 
-async fn prepare_at_last(database: &Database, history_days: u16) {
+async fn prepare_at_last(database: &Database, history_days: u16, mut reason: String) {
     while let Err(error) = prepare(database, history_days).await {
-        tracing::debug!(%error, "the database cannot be used yet");
+        let former = std::mem::replace(&mut reason, error.to_string());
+        if former == reason {
+            tracing::debug!(%error, "the database still cannot be used");
+        } else {
+            warn!(%error, "the database cannot be used yet, for another reason now");
+        }
         sleep(RETRY).await;
     }
     info!("the database can be used now");

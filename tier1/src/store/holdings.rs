@@ -26,6 +26,8 @@ use tracing::warn;
 const GROUP: usize = 1_000;
 /// Deployments that may wait for the database; beyond that the memory of this process has to do.
 const MOST: usize = 250_000;
+/// Deployments forgotten in one transaction, as the statement has it.
+const PRUNED: u64 = 10_000;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What this process knows, and what of it the database does not know yet.
@@ -266,9 +268,9 @@ pub(super) async fn all(connection: &mut PgConnection) -> Result<Vec<Row>, sqlx:
     .await
 }
 
-/// Forgets those that nobody has asked for in a day.
-pub(super) async fn prune(database: &Database) -> Result<(), DatabaseError> {
-    database
+/// Forgets those that nobody has asked for in a day, and returns whether there may be more of them.
+pub(super) async fn prune(database: &Database) -> Result<bool, DatabaseError> {
+    let gone = database
         .run(async |c: &mut PgConnection| {
             sqlx::query!(
                 "DELETE FROM holders WHERE (application, key) IN (
@@ -280,7 +282,7 @@ pub(super) async fn prune(database: &Database) -> Result<(), DatabaseError> {
             .await
         })
         .await?;
-    Ok(())
+    Ok(gone.rows_affected() == PRUNED)
 }
 
 #[cfg(test)]
