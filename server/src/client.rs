@@ -3,19 +3,21 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::HttpRequest;
+use actix_web::http::header::HeaderValue;
 use sinfonia_wire::{Network, header};
 
 use crate::forwarded::Origin;
 
 /// The address of the client that a request is made for.
 ///
-/// It is the peer of the connection, unless that peer is in one of the `trusted` networks: then
-/// `X-ClientIP` counts, or else the rightmost address in `X-Forwarded-For` that is not trusted itself.
-/// IPv4 addresses mapped into IPv6 are given as IPv4.
+/// It is the peer of the connection, unless that peer is in one of the `trusted` networks: then it is the rightmost
+/// address in `X-Forwarded-For` that is not trusted itself. Only where all these are trusted, as is a tier1 behind
+/// proxies, `X-ClientIP` counts. IPv4 addresses mapped into IPv6 are given as IPv4.
 pub fn client_address(request: &HttpRequest, trusted: &[Network]) -> IpAddr {
     // Only connections without an address, such as those of unit tests, have no peer.
     let peer = request.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.ip());
-    let values = |name| request.headers().get_all(name).filter_map(|value| value.to_str().ok());
+    // Bytes, since a client may have sent some that are no text before what proxies add.
+    let values = |name| request.headers().get_all(name).map(HeaderValue::as_bytes);
     Origin { peer, client: values(header::X_CLIENT_IP), forwarded: values("X-Forwarded-For"), trusted }.address()
 }
 
@@ -33,23 +35,29 @@ pub fn is_local(request: &HttpRequest) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::HeaderValue;
     use actix_web::test::TestRequest;
     use sinfonia_wire::Network;
 
     use super::{client_address, is_local};
 
-    fn seen(peer: &str, headers: &[(&'static str, &'static str)]) -> String {
+    fn seen(peer: &str, headers: &[(&'static str, &str)]) -> String {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        seen_in_bytes(peer, &headers)
+    }
+
+    fn seen_in_bytes(peer: &str, headers: &[(&'static str, &[u8])]) -> String {
         let trusted: Vec<Network> = ["127.0.0.0/8", "10.0.0.0/8", "fd00::/8"].map(|text| text.parse().unwrap()).into();
         let mut request = TestRequest::default().peer_addr(peer.parse().unwrap());
-        for header in headers {
-            request = request.append_header(*header);
+        for (name, value) in headers {
+            request = request.append_header((*name, HeaderValue::from_bytes(value).unwrap()));
         }
         client_address(&request.to_http_request(), &trusted).to_string()
     }
 
     #[test]
     fn headers_count_only_from_trusted_peers() {
-        let headers = [("X-ClientIP", "192.0.2.1"), ("X-Forwarded-For", "192.0.2.2")];
+        let headers = [("X-ClientIP", "192.0.2.1"), ("X-Forwarded-For", "10.7.7.7")];
         assert_eq!(seen("198.51.100.7:1", &headers), "198.51.100.7");
         assert_eq!(seen("[2001:db8::7]:1", &headers), "2001:db8::7");
         assert_eq!(seen("127.0.0.1:1", &headers), "192.0.2.1");
@@ -57,6 +65,19 @@ mod tests {
         assert_eq!(seen("[::ffff:10.0.0.1]:1", &headers), "192.0.2.1", "a mapped peer is IPv4");
         assert_eq!(seen("[::ffff:198.51.100.7]:1", &headers), "198.51.100.7");
         assert_eq!(seen("127.0.0.1:1", &[]), "127.0.0.1");
+    }
+
+    #[test]
+    fn what_proxies_pass_on_as_it_came_is_not_believed() {
+        let forged = |forwarded: &[u8]| {
+            seen_in_bytes("127.0.0.1:1", &[("X-ClientIP", b"10.1.1.1"), ("X-Forwarded-For", forwarded)])
+        };
+        assert_eq!(forged(b"192.0.2.9"), "192.0.2.9");
+        assert_eq!(forged(b"10.1.1.1, 192.0.2.9, 10.1.2.3"), "192.0.2.9");
+        assert_eq!(forged(b"unknown, 10.1.2.3"), "10.1.2.3", "nobody knows who sent it");
+        assert_eq!(forged(b"\xe9, 192.0.2.9"), "192.0.2.9", "what the client sent is no text");
+        // A tier1 behind proxies.
+        assert_eq!(forged(b"10.1.2.3"), "10.1.1.1");
     }
 
     #[test]

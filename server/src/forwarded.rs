@@ -18,31 +18,23 @@ pub(crate) struct Origin<'a, C, F> {
 
 impl<'a, C, F> Origin<'_, C, F>
 where
-    C: Iterator<Item = &'a str>,
-    F: Iterator<Item = &'a str>,
+    C: Iterator<Item = &'a [u8]>,
+    F: Iterator<Item = &'a [u8]>,
 {
     /// The address of the client; IPv4 addresses mapped into IPv6 are given as IPv4.
     pub(crate) fn address(mut self) -> IpAddr {
-        let peer = self.peer.to_canonical();
-        if !self.is_trusted(peer) {
-            return peer;
-        }
-        if let Some(address) = self.client.find_map(parse_address) {
-            return address;
-        }
-        let hops: Vec<&str> = self.forwarded.by_ref().flat_map(|value| value.split(',')).collect();
-        let mut client = peer;
+        let hops: Vec<&[u8]> = self.forwarded.by_ref().flat_map(|value| value.split(|byte| *byte == b',')).collect();
+        let mut sender = self.peer.to_canonical();
         for hop in hops.into_iter().rev() {
-            // What stands left of an unreadable hop was not written by a proxy we trust.
-            let Some(address) = parse_address(hop) else {
-                break;
+            // What stands left of somebody else, or of an unreadable hop, was not written by a proxy we trust.
+            let Some(before) = parse_address(hop).filter(|_| self.is_trusted(sender)) else {
+                return sender;
             };
-            client = address;
-            if !self.is_trusted(address) {
-                break;
-            }
+            sender = before;
         }
-        client
+        // Proxies pass this header on as it came, so that it is the word of whoever sent the request first.
+        let client = self.is_trusted(sender).then(|| self.client.find_map(parse_address)).flatten();
+        client.unwrap_or(sender)
     }
 
     fn is_trusted(&self, address: IpAddr) -> bool {
@@ -51,8 +43,8 @@ where
 }
 
 /// Reads an address, with or without brackets and a port.
-fn parse_address(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
+fn parse_address(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text).ok()?.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let address = bare.parse::<IpAddr>().ok();
     address

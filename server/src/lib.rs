@@ -17,6 +17,7 @@
 //! ```
 
 mod client;
+mod encoding;
 mod forwarded;
 mod observe;
 mod problem;

@@ -14,6 +14,7 @@ use sinfonia_tls::{Certificate, TlsError};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::encoding::uncompressed;
 use crate::observe::observe;
 use crate::problem::{json_config, path_config, problems, query_config};
 use crate::readiness::Readiness;
@@ -192,6 +193,7 @@ impl Server {
                 .configure(routes.clone())
                 .default_service(web::to(unmatched))
                 .wrap(from_fn(in_time))
+                .wrap(from_fn(uncompressed))
                 .wrap(from_fn(problems))
                 .wrap(Compress::default())
                 .wrap(from_fn(observe))

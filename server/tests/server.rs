@@ -212,6 +212,44 @@ mod tests {
         server.stop().await;
     }
 
+    /// The answer to a request of which nothing but the head is sent.
+    async fn answer_to_head(server: &Running, head: &str) -> String {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        while !answer.ends_with('}') {
+            let mut part = [0; 1024];
+            let length = patiently(stream.read(&mut part)).await.unwrap();
+            assert_ne!(length, 0, "{answer}");
+            answer.push_str(std::str::from_utf8(&part[..length]).unwrap());
+        }
+        answer
+    }
+
+    #[actix_web::test]
+    async fn compressed_bodies_are_refused_unread() {
+        let server = Running::start(Readiness::new(), example);
+        for encoding in ["gzip", "GZip", "identity, br", "identity\r\nContent-Encoding: zstd"] {
+            let head = format!(
+                "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                Content-Encoding: {encoding}\r\nContent-Length: 1000\r\n\r\n"
+            );
+            let answer = answer_to_head(&server, &head).await;
+            assert!(answer.starts_with("HTTP/1.1 415 "), "{encoding}: {answer}");
+            let lower = answer.to_lowercase();
+            assert!(lower.contains("\r\naccept-encoding: identity\r\n"), "{answer}");
+            assert!(lower.contains("\r\ncontent-type: application/problem+json\r\n"), "{answer}");
+            assert!(answer.contains(r#""code":"unsupported-encoding""#), "{answer}");
+            assert!(answer.contains("without Content-Encoding"), "{answer}");
+        }
+        for encoding in ["identity", "Identity", ""] {
+            let request = awc::Client::default().post(server.url("/echo")).content_type("application/json");
+            let mut answer = request.insert_header(("Content-Encoding", encoding)).send_body("[1]").await.unwrap();
+            assert_eq!((answer.status().as_u16(), &answer.body().await.unwrap()[..]), (200, &b"[1]"[..]));
+        }
+        server.stop().await;
+    }
+
     #[actix_web::test]
     async fn a_port_in_use_is_named_with_what_to_do() {
         let first = Server::bind(options()).unwrap();

@@ -4,7 +4,7 @@ use crate::{
     domain::{
         Client, Cloudlet, Inquiry, Sent, Setbacks,
         gather::{Ask, Pace, gather},
-        holders::Outcome,
+        holders::{Holding, Outcome},
         interleave::interleave,
     },
     outgoing::{Blame, CallError, Errand, Outgoing},
@@ -39,14 +39,17 @@ pub(crate) struct Asked {
     pub cloudlet: Arc<Cloudlet>,
     /// Whether the deployment is there already, as far as known.
     pub is_held: bool,
+    /// Whether it may be there, whatever comes of asking again.
+    may_hold: bool,
     /// That it is sent there, if that is so from the start.
     sent: RefCell<Option<Sent>>,
 }
 
 impl Asked {
-    fn new(cloudlet: Arc<Cloudlet>, held: &[CloudletId]) -> Self {
-        let is_held = held.contains(&cloudlet.id);
-        Self { cloudlet, is_held, sent: RefCell::default() }
+    fn new(cloudlet: Arc<Cloudlet>, known: &Holding) -> Self {
+        let is_held = known.chosen.contains(&cloudlet.id);
+        let may_hold = known.all().any(|id| id == cloudlet.id);
+        Self { cloudlet, is_held, may_hold, sent: RefCell::default() }
     }
 
     /// Counts what is sent there, so that others who choose meanwhile know of it.
@@ -67,7 +70,7 @@ pub(crate) fn candidates(
     results: usize,
 ) -> Vec<Asked> {
     let deployment = (errand.application, errand.key);
-    let held = service.holders.get(&deployment).chosen;
+    let known = service.holders.get(&deployment);
     let ranked = ranked(service, client, errand, placement, attempts(results), |fresh, suits| {
         let first: Vec<_> = fresh.iter().take(results).map(|cloudlet| cloudlet.id).collect();
         // Without anybody to choose, those that take no new deployments may be left.
@@ -77,7 +80,7 @@ pub(crate) fn candidates(
             service.holders.claim(deployment, first, suits)
         }
     });
-    let asked: Vec<_> = ranked.into_iter().map(|cloudlet| Asked::new(cloudlet, &held)).collect();
+    let asked: Vec<_> = ranked.into_iter().map(|cloudlet| Asked::new(cloudlet, &known)).collect();
     asked.iter().take(results).for_each(Asked::count);
     asked
 }
@@ -85,7 +88,7 @@ pub(crate) fn candidates(
 /// The one cloudlet that a client named.
 #[must_use]
 pub(crate) fn addressed(service: &Service, errand: &Errand, cloudlet: Arc<Cloudlet>) -> Vec<Asked> {
-    let asked = Asked::new(cloudlet, &service.holders.get(&(errand.application, errand.key)).chosen);
+    let asked = Asked::new(cloudlet, &service.holders.get(&(errand.application, errand.key)));
     asked.count();
     vec![asked]
 }
@@ -153,10 +156,13 @@ pub(crate) async fn deploy(
         ask.in_current_span()
     })
     .await;
+    let former: Vec<_> = asked.iter().filter(|asked| asked.may_hold).map(|asked| asked.cloudlet.id).collect();
     let candidates: Vec<_> = asked.into_iter().map(|asked| asked.cloudlet).collect();
 
     let id = |candidate: &usize| candidates[*candidate].id;
-    let (without, unclear): (Vec<_>, Vec<_>) = gathered.failures.iter().partition(|(_, error)| error.is_final());
+    let is_without = |candidate, error: &CallError| error.is_final() && !former.contains(&id(candidate));
+    let (without, unclear): (Vec<_>, Vec<_>) =
+        gathered.failures.iter().partition(|(candidate, error)| is_without(candidate, error));
     let outcome = Outcome {
         holding: gathered.answers.iter().map(|(candidate, _)| id(candidate)).collect(),
         without: without.iter().map(|(candidate, _)| id(candidate)).collect(),
@@ -175,10 +181,10 @@ pub(crate) async fn deploy(
     if answers.is_empty() {
         let late = gathered.unanswered.iter().map(|candidate| (*candidate, CallError::Timeout(limits.total)));
         let failures = gathered.failures.into_iter().chain(late).map(failed).collect();
-        watch_late(service, outgoing, errand, candidates, gathered.late);
+        watch_late(service, outgoing, errand, Late { candidates, former, answers: gathered.late });
         return Err(failures);
     }
-    watch_late(service, outgoing, errand, candidates, gathered.late);
+    watch_late(service, outgoing, errand, Late { candidates, former, answers: gathered.late });
     Ok(interleave(answers, results))
 }
 
@@ -192,25 +198,27 @@ fn take_note(setbacks: &Setbacks, cloudlet: CloudletId, application: Application
     }
 }
 
-/// Waits for those who were too slow, and releases what they made although nobody will use it.
-fn watch_late(
-    service: Arc<Service>,
-    outgoing: Outgoing,
-    errand: Errand,
+/// Those who were too slow.
+struct Late {
     candidates: Vec<Arc<Cloudlet>>,
-    mut late: FuturesUnordered<Ask<Vec<CloudletDeployment>, CallError>>,
-) {
-    if late.is_empty() {
+    /// Who may have held the deployment before.
+    former: Vec<CloudletId>,
+    answers: FuturesUnordered<Ask<Vec<CloudletDeployment>, CallError>>,
+}
+
+/// Waits for those who were too slow, and releases what they made although nobody will use it.
+fn watch_late(service: Arc<Service>, outgoing: Outgoing, errand: Errand, mut late: Late) {
+    if late.answers.is_empty() {
         return;
     }
     let watch = async move {
-        while let Some((candidate, answer)) = late.next().await {
-            let (cloudlet, deployment) = (&candidates[candidate], (errand.application, errand.key));
+        while let Some((candidate, answer)) = late.answers.next().await {
+            let (cloudlet, deployment) = (&late.candidates[candidate], (errand.application, errand.key));
             let is_gone = match answer {
                 // By now another request may have led the client there.
                 Ok(_) if service.holders.get(&deployment).chosen.contains(&cloudlet.id) => false,
                 Ok(_) => released(&outgoing, cloudlet, &errand).await.is_ok(),
-                Err(error) => error.is_final(),
+                Err(error) => error.is_final() && !late.former.contains(&cloudlet.id),
             };
             if is_gone {
                 service.holders.settle(deployment, &Outcome { without: vec![cloudlet.id], ..Outcome::default() });

@@ -32,6 +32,9 @@ use tracing::{error, info, warn};
 /// How many names of configured cloudlets are resolved at once.
 const LOOKUPS: usize = 64;
 
+/// What a deploy that takes as long as it may needs beside that, to be answered when told to stop.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Why a tier1 does not start or run.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -150,14 +153,7 @@ impl Tier1 {
         let recipes = Repository::open(&config.recipes)?;
         let geoip = config.geoip.as_deref().map_or_else(|| Ok(GeoIp::default()), GeoIp::open)?;
         let listed = config.cloudlets.as_deref().map_or_else(|| Ok(Vec::new()), cloudlets::read)?;
-        let options = ServerOptions {
-            host: Some(config.host),
-            workers: config.workers,
-            certificate: config.tls.open()?,
-            shutdown_delay: Duration::from_secs(config.shutdown_delay.into()),
-            ..ServerOptions::new("sinfonia-tier1", config.port)
-        };
-        let server = Server::bind(options)?;
+        let server = Server::bind(options(&config)?)?;
         if config.insecure_open {
             warn!(host = %config.host, "tier1 lets everybody in: keep it inside a trusted network");
         }
@@ -245,6 +241,17 @@ impl Tier1 {
     }
 }
 
+fn options(config: &Config) -> Result<ServerOptions, TlsError> {
+    Ok(ServerOptions {
+        host: Some(config.host),
+        workers: config.workers,
+        certificate: config.tls.open()?,
+        shutdown_delay: Duration::from_secs(config.shutdown_delay.into()),
+        shutdown_deadline: config.limits.total + LAST_WORDS,
+        ..ServerOptions::new("sinfonia-tier1", config.port)
+    })
+}
+
 /// Called once in each serving thread.
 fn configure(service: Arc<Service>) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
     move |config| match Resolver::new() {
@@ -264,4 +271,26 @@ async fn configured(listed: Vec<sinfonia_wire::CloudletInfo>, geoip: &GeoIp) -> 
     let cloudlets: Vec<_> = found.into_iter().flatten().filter_map(|found| Cloudlet::try_from(found).ok()).collect();
     info!(count = cloudlets.len(), "cloudlets configured");
     Ok(cloudlets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SAVING;
+    use std::{fs, path::Path};
+
+    #[test]
+    fn what_is_begun_may_end_as_it_would_have() {
+        let config = Config { shutdown_delay: 7, ..Config::default() };
+        let options = options(&config).unwrap();
+        assert!(options.shutdown_deadline > config.limits.total);
+        assert_eq!(options.shutdown_delay, Duration::from_secs(7));
+
+        // And Kubernetes does not kill it before.
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/sinfonia-tier1/templates/deployment.yaml");
+        let chart = fs::read_to_string(chart).unwrap();
+        let beside = chart.split("terminationGracePeriodSeconds: {{ add .Values.shutdownDelaySeconds ").nth(1).unwrap();
+        let beside = Duration::from_secs(beside.split(' ').next().unwrap().parse().unwrap());
+        assert!(beside > options.shutdown_deadline + SAVING, "{beside:?}");
+    }
 }

@@ -24,6 +24,8 @@ mod upkeep;
 mod writer;
 
 pub use database::DatabaseError;
+#[cfg(test)]
+pub(crate) use durable::SAVING;
 pub(crate) use durable::{RegisterError, Running, Store, UNAVAILABLE};
 pub(crate) use forget::ForgetError;
 pub(crate) use holdings::Holdings;

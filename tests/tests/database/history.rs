@@ -91,3 +91,30 @@ fn what_was_reported_is_told_in_averages() {
     assert_eq!(ratios(format!("from={}&to={from}", from - 3600)), [0.0; 0]);
     assert_eq!(get(&format!("{url}?from={from}&to={to}&step=x")).unwrap().status, 400);
 }
+
+#[test]
+fn histories_leave_connections_to_others() {
+    let world = World::new();
+    let postgres = Postgres::start(&world, "postgres", &[]);
+    let tier1 = ready_tier1(&world, &database_url(postgres.port()));
+    let uuid = Uuid::new_v4();
+    acknowledged(&base(&tier1), uuid, 1);
+    // Slow, but not slower than a statement may be.
+    postgres.query(
+        "ALTER TABLE metrics RENAME TO all_metrics;
+         CREATE VIEW metrics AS SELECT all_metrics.* FROM (SELECT pg_sleep(3.5)) AS slowly, all_metrics",
+    );
+    let url = format!("{}/api/v1/cloudlets/{uuid}/metrics", base(&tier1));
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let url = url.clone();
+            std::thread::spawn(move || get(&url).unwrap())
+        })
+        .collect();
+    let answers: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 2, "{answers:?}");
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        assert_eq!((answer.status, answer.retry_after.as_deref()), (503, Some("5")), "{answer:?}");
+        assert_eq!(answer.body["code"], "history-busy");
+    }
+}

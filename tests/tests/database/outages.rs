@@ -187,6 +187,20 @@ fn without_its_database_at_the_start_it_waits_and_says_so() {
 }
 
 #[test]
+fn another_reason_to_wait_for_the_database_is_said() {
+    let world = World::new();
+    let mut postgres = Postgres::start(&world, "postgres", &[]);
+    postgres.stop();
+    let missing = format!("postgres://sinfonia@127.0.0.1:{}/missing", postgres.port());
+    let tier1 = tier1(&world, &missing);
+    tier1.wait_for_log(&["WARN", "the database cannot be reached yet"]);
+    postgres.start_again(&world);
+    tier1.wait_for_log(&["WARN", "database \\\"missing\\\" does not exist"]);
+    postgres.query("CREATE DATABASE missing");
+    tier1.wait_for_log(&["the database is read"]);
+}
+
+#[test]
 fn what_cannot_be_mended_by_waiting_ends_it() {
     let world = World::new();
     let postgres = Postgres::start(&world, "postgres", &[]);

@@ -23,6 +23,11 @@ impl Caller {
         matches!(self, Self::Token(_))
     }
 
+    /// Whether nothing at all is known of them.
+    pub(crate) const fn is_anonymous(&self) -> bool {
+        matches!(self, Self::Anonymous)
+    }
+
     /// Whether they may everything.
     pub(crate) fn is_admin(&self) -> bool {
         match self {

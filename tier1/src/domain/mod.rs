@@ -1,6 +1,7 @@
 //! Decisions without I/O: what a cloudlet is, which ones suit a client, and in which order they are asked.
 
 pub mod addresses;
+pub mod bounds;
 pub mod cloudlet;
 pub mod gather;
 pub mod geo;

@@ -86,7 +86,7 @@ impl CallError {
         }
     }
 
-    /// Whether the cloudlet surely made no deployment.
+    /// Whether the cloudlet surely made no deployment; one of earlier it may still hold.
     #[must_use]
     pub(crate) fn is_final(&self) -> bool {
         match self {

@@ -5,7 +5,7 @@ use super::{
 use crate::{
     access::{Caller, Scope},
     deploy::RETRY,
-    domain::Origin,
+    domain::{Origin, bounds},
     outgoing::Outgoing,
     resolve::AddressError,
     service::{Service, registration},
@@ -20,6 +20,11 @@ use sinfonia_server::ApiError;
 use sinfonia_wire::{CloudletId, CloudletInfo};
 use tracing::warn;
 
+/// What a body may hold, as [`bounds`] and the server have it.
+const LIMITS: &str = "At most 256 KiB, 100 locations, resources and labels each, and 1,000 networks in each list; names have \
+    at most 256 characters, values of labels 1,024, without control characters; resources are within ±1e18. Unknown \
+    members are ignored.";
+
 /// `POST /cloudlets/`. Names are resolved when a cloudlet is new or has changed, not at each report.
 #[utoipa::path(
     post,
@@ -28,7 +33,7 @@ use tracing::warn;
     tag = "cloudlets",
     summary = "A cloudlet reports itself",
     description = "To be repeated within 5 minutes, or the cloudlet is forgotten. `uuid` is required.",
-    request_body(content = CloudletInfo, description = "At most 256 KiB. Unknown members are ignored."),
+    request_body(content = CloudletInfo, description = LIMITS),
     responses((status = 204, description = "Taken."), ReportRefusals)
 )]
 pub(super) async fn report(
@@ -45,10 +50,15 @@ pub(super) async fn report(
 async fn take(service: &Service, outgoing: &Outgoing, caller: &Caller, mut info: CloudletInfo) -> Result<(), ApiError> {
     caller.check(Scope::Report)?;
     info.uuid.map_or(Ok(()), |uuid| caller.check_report(uuid))?;
+    if caller.is_anonymous() {
+        // As the reference does: anybody could call theirs as somebody else's is called.
+        info.name = None;
+    }
     if !caller.is_known() {
         // Nobody else may claim to be next to other people's networks.
         info.local_networks = None;
     }
+    bounds::check(&info).map_err(|error| ApiError::bad_request("invalid-body", error.to_string()))?;
     if service.store.beat(&info).await.map_err(register_error)? {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     service::Service,
-    store::{HistoryError, Span},
+    store::{HistoryError, Span, UNAVAILABLE},
 };
 use actix_web::{
     HttpResponse,
@@ -130,6 +130,9 @@ fn history_error(error: HistoryError) -> ApiError {
     let detail = error.to_string();
     match error {
         HistoryError::None => ApiError::new(StatusCode::NOT_IMPLEMENTED, "no-history", detail),
+        HistoryError::Busy => {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "history-busy", detail).with_retry_after(UNAVAILABLE)
+        }
         HistoryError::Unavailable(error) => {
             warn!(%error, "a history was not read");
             unavailable(detail)

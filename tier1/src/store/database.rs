@@ -11,9 +11,9 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use sqlx::{Executor as _, Postgres, Row as _};
-use std::{ops::AsyncFnOnce, time::Duration};
+use std::{ops::AsyncFnOnce, sync::Arc, time::Duration};
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::{sync::Mutex, time::timeout};
 
 /// Connections of one tier1 beside that for LISTEN: the writer's, the follower's, and some for what is rare.
 const CONNECTIONS: u32 = 6;
@@ -46,6 +46,8 @@ pub(crate) struct Database {
     /// One connection, past any pooler.
     listening: PgPool,
     direct: PgConnectOptions,
+    /// Held by whoever asks why there is no connection.
+    diagnosing: Arc<Mutex<()>>,
 }
 
 /// Why the database did not do as told.
@@ -57,6 +59,9 @@ pub enum DatabaseError {
     /// Too slow.
     #[error("the database did not answer within {} s", .0.as_secs())]
     Slow(Duration),
+    /// All connections are in use; or somebody else is finding out why there are none.
+    #[error("no connection within {} s: all {CONNECTIONS} are in use, or none can be made", CONNECT.as_secs())]
+    Exhausted,
     /// A standby, or a primary that became one.
     #[error("the server is in recovery: it is a standby, and tier1 needs the primary")]
     Standby,
@@ -106,6 +111,7 @@ impl Database {
             pool: pool(CONNECTIONS).connect_lazy_with(main),
             listening: pool(1).connect_lazy_with(direct.clone()),
             direct,
+            diagnosing: Arc::default(),
         }
     }
 
@@ -150,12 +156,16 @@ impl Database {
     pub(crate) async fn acquire(&self) -> Result<PoolConnection<Postgres>, DatabaseError> {
         match self.pool.acquire().await {
             Ok(connection) => Ok(connection),
-            // The pool went on trying and does not say why.
-            Err(sqlx::Error::PoolTimedOut) => {
-                Err(self.connect().await.err().unwrap_or(DatabaseError::Failed(sqlx::Error::PoolTimedOut)))
-            }
+            Err(sqlx::Error::PoolTimedOut) => Err(self.diagnose().await.unwrap_or(DatabaseError::Exhausted)),
             Err(error) => Err(refused(error)),
         }
+    }
+
+    /// Why no connection came: the pool went on trying and does not say. One at a time asks, since there may be no more
+    /// than connections that are all in use, and everybody's would be many.
+    async fn diagnose(&self) -> Option<DatabaseError> {
+        let _asking = self.diagnosing.try_lock().ok()?;
+        self.connect().await.err()
     }
 
     /// Does some work in a transaction that somebody waits for.
@@ -238,5 +248,34 @@ fn refused(error: sqlx::Error) -> DatabaseError {
         // Read-only transaction: where there was a primary there is a standby now.
         sqlx::Error::Database(reason) if reason.code().as_deref() == Some("25006") => DatabaseError::Standby,
         _ => DatabaseError::Failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::join_all;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn one_at_a_time_asks_why_there_is_no_connection() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let main = PgConnectOptions::new().host("127.0.0.1").port(port).username("nobody");
+        let database = Database::new(Addresses { main, direct: None });
+        let mut accepted = Vec::new();
+        let accepting = async {
+            loop {
+                accepted.push(silent.accept().await.unwrap());
+            }
+        };
+        let errors: Vec<_> = tokio::select! {
+            answers = join_all((0..20).map(|_| database.acquire())) => answers.into_iter().map(Result::unwrap_err).collect(),
+            () = accepting => vec![],
+        };
+        let exhausted = errors.iter().filter(|error| matches!(error, DatabaseError::Exhausted)).count();
+        let slow = errors.iter().filter(|error| matches!(error, DatabaseError::Slow(_))).count();
+        assert_eq!((exhausted, slow), (19, 1), "{errors:?}");
+        assert_eq!(accepted.len(), CONNECTIONS as usize + 1);
     }
 }

@@ -8,6 +8,7 @@ use super::{
     history, listener, migrate,
     options::{Addresses, DatabaseConfig},
     row::Declared,
+    samples::READERS,
     upkeep,
     writer::{QUEUE, Report, Verdict, Writer},
 };
@@ -27,7 +28,7 @@ use std::{
 use thiserror::Error;
 use tokio::{
     sync::{
-        Mutex,
+        Mutex, Semaphore,
         mpsc::{self, error::TrySendError},
         oneshot,
     },
@@ -44,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const EXPIRY: Duration = Duration::from_secs(5);
 /// How often it is seen whether memory should be indexed anew.
 const COMPACTION: Duration = Duration::from_secs(5);
+/// How long what is not saved yet may take to be, when all else has ended.
+pub(crate) const SAVING: Duration = Duration::from_secs(10);
 /// How often a database is tried that was not there at the start.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -59,6 +62,8 @@ pub(super) struct Durable {
     pub(super) database: Database,
     reports: mpsc::Sender<Report>,
     pub(super) reader: Reader,
+    /// Who may read histories now.
+    pub(super) readers: Semaphore,
     /// What is started when serving is.
     parts: Mutex<Option<Parts>>,
 }
@@ -73,7 +78,8 @@ struct Parts {
     tokens: Arc<Tokens>,
     history_days: u16,
     step: Duration,
-    is_prepared: bool,
+    /// Why the database could not be used at the start; none if it could.
+    unusable: Option<String>,
 }
 
 /// Why a cloudlet was not registered, or its report not taken.
@@ -94,7 +100,15 @@ pub(crate) enum RegisterError {
 #[derive(Debug)]
 pub(crate) struct Running {
     tasks: Vec<JoinHandle<()>>,
+    saving: Option<Saving>,
     database: Option<Database>,
+}
+
+/// The task that saves who holds what, and what ends it.
+#[derive(Debug)]
+struct Saving {
+    task: JoinHandle<()>,
+    end: oneshot::Sender<()>,
 }
 
 impl Store {
@@ -114,12 +128,12 @@ impl Store {
         config: &DatabaseConfig,
     ) -> Result<(Self, Holdings), DatabaseError> {
         let database = Database::new(addresses);
-        let is_prepared = match prepare(&database, config.history_days).await {
-            Ok(()) => true,
+        let unusable = match prepare(&database, config.history_days).await {
+            Ok(()) => None,
             Err(error) if error.is_permanent() => return Err(error),
             Err(error) => {
                 warn!(%error, "the database cannot be reached yet: tier1 is not ready until it can");
-                false
+                Some(error.to_string())
             }
         };
         let ((reports, received), (reader, questions)) = (mpsc::channel(QUEUE), Reader::new());
@@ -133,9 +147,10 @@ impl Store {
             tokens,
             history_days: config.history_days,
             step: config.step(),
-            is_prepared,
+            unusable,
         };
-        let durable = Durable { database, reports, reader, parts: Mutex::new(Some(parts)) };
+        let readers = Semaphore::new(READERS);
+        let durable = Durable { database, reports, reader, readers, parts: Mutex::new(Some(parts)) };
         Ok((Self { registry, durable: Some(durable) }, holdings))
     }
 
@@ -178,12 +193,12 @@ impl Store {
         let Some(durable) = &self.durable else {
             let tasks =
                 vec![rt::spawn(expire(Arc::clone(&self.registry))), rt::spawn(compact(Arc::clone(&self.registry)))];
-            return Running { tasks, database: None };
+            return Running { tasks, saving: None, database: None };
         };
         let Some(parts) = durable.parts.lock().await.take() else {
-            return Running { tasks: vec![], database: None };
+            return Running { tasks: vec![], saving: None, database: None };
         };
-        let Parts { database, replica, received, questions, holdings, tokens, history_days, step, is_prepared } = parts;
+        let Parts { database, replica, received, questions, holdings, tokens, history_days, step, unusable } = parts;
         let (registry, reader) = (&self.registry, &durable.reader);
         let writer = Writer {
             database: database.clone(),
@@ -208,8 +223,8 @@ impl Store {
         let following = {
             let database = database.clone();
             async move {
-                if !is_prepared {
-                    prepare_at_last(&database, history_days).await;
+                if let Some(reason) = unusable {
+                    prepare_at_last(&database, history_days, reason).await;
                 }
                 follower.run(questions).await;
             }
@@ -220,10 +235,11 @@ impl Store {
             rt::spawn(following),
             rt::spawn(compact(Arc::clone(registry))),
             rt::spawn(listener::listen(database.clone(), reader.clone(), replica)),
-            rt::spawn(holdings.save(database.clone(), replica)),
             rt::spawn(upkeep::upkeep(database.clone(), Arc::clone(registry), reader.clone(), history_days)),
         ];
-        Running { tasks, database: Some(database) }
+        let (end, ends) = oneshot::channel();
+        let saving = Saving { task: rt::spawn(holdings.save(database.clone(), replica, ends)), end };
+        Running { tasks, saving: Some(saving), database: Some(database) }
     }
 }
 
@@ -248,8 +264,11 @@ impl Durable {
 }
 
 impl Running {
-    /// Ends it when nobody is served any more.
+    /// Ends it when nobody is served any more. What is known only here is saved first.
     pub(crate) async fn stop(mut self) {
+        if let Some(saving) = self.saving.take() {
+            saving.finish().await;
+        }
         for task in self.tasks.drain(..) {
             task.abort();
             // What it held is dropped then, which needs the runtime.
@@ -263,8 +282,21 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for task in &self.tasks {
+        for task in self.tasks.iter().chain(self.saving.iter().map(|saving| &saving.task)) {
             task.abort();
+        }
+    }
+}
+
+impl Saving {
+    async fn finish(self) {
+        let Self { mut task, end } = self;
+        drop(end);
+        info!("who holds which deployment is being saved");
+        if timeout(SAVING, &mut task).await.is_err() {
+            warn!("the database was not available for {} s: who holds which deployment is not saved", SAVING.as_secs());
+            task.abort();
+            let _ = task.await;
         }
     }
 }
@@ -277,9 +309,14 @@ async fn prepare(database: &Database, history_days: u16) -> Result<(), DatabaseE
     history::turn(database, history_days).await
 }
 
-async fn prepare_at_last(database: &Database, history_days: u16) {
+async fn prepare_at_last(database: &Database, history_days: u16, mut reason: String) {
     while let Err(error) = prepare(database, history_days).await {
-        tracing::debug!(%error, "the database cannot be used yet");
+        let former = std::mem::replace(&mut reason, error.to_string());
+        if former == reason {
+            tracing::debug!(%error, "the database still cannot be used");
+        } else {
+            warn!(%error, "the database cannot be used yet, for another reason now");
+        }
         sleep(RETRY).await;
     }
     info!("the database can be used now");

@@ -16,13 +16,18 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::sleep,
+};
 use tracing::warn;
 
 /// Deployments in one transaction.
 const GROUP: usize = 1_000;
 /// Deployments that may wait for the database; beyond that the memory of this process has to do.
 const MOST: usize = 250_000;
+/// Deployments forgotten in one transaction, as the statement has it.
+const PRUNED: u64 = 10_000;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What this process knows, and what of it the database does not know yet.
@@ -100,14 +105,20 @@ impl Holdings {
         }
     }
 
-    /// Saves what is settled, for good.
-    pub(super) async fn save(self, database: Database, replica: Uuid) {
+    /// Saves what is settled until that `ends`, and then what is left.
+    pub(super) async fn save(self, database: Database, replica: Uuid, mut ends: oneshot::Receiver<()>) {
         let Some(unsaved) = &self.0.unsaved else { return };
-        let mut failing = false;
+        let (mut failing, mut is_ending) = (false, false);
         loop {
             let group = unsaved.take();
             if group.is_empty() {
-                unsaved.some.notified().await;
+                if is_ending {
+                    return;
+                }
+                tokio::select! {
+                    () = unsaved.some.notified() => (),
+                    _ = &mut ends => is_ending = true,
+                }
                 continue;
             }
             let rows = &group;
@@ -257,9 +268,9 @@ pub(super) async fn all(connection: &mut PgConnection) -> Result<Vec<Row>, sqlx:
     .await
 }
 
-/// Forgets those that nobody has asked for in a day.
-pub(super) async fn prune(database: &Database) -> Result<(), DatabaseError> {
-    database
+/// Forgets those that nobody has asked for in a day, and returns whether there may be more of them.
+pub(super) async fn prune(database: &Database) -> Result<bool, DatabaseError> {
+    let gone = database
         .run(async |c: &mut PgConnection| {
             sqlx::query!(
                 "DELETE FROM holders WHERE (application, key) IN (
@@ -271,7 +282,7 @@ pub(super) async fn prune(database: &Database) -> Result<(), DatabaseError> {
             .await
         })
         .await?;
-    Ok(())
+    Ok(gone.rows_affected() == PRUNED)
 }
 
 #[cfg(test)]

@@ -7,9 +7,19 @@ use super::{
 };
 use sinfonia_wire::CloudletId;
 use sqlx::PgConnection;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 use thiserror::Error;
 use time::OffsetDateTime;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
+
+/// Histories that are read at a time. Each may take as long as a statement may, and reports, tokens and changes need
+/// connections, too.
+pub(super) const READERS: usize = 2;
+/// How long a history waits for its turn.
+const TURN: Duration = Duration::from_secs(2);
 
 /// A stretch of time, its steps counted from the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +45,9 @@ pub(crate) enum HistoryError {
     /// Nothing is kept.
     #[error("this tier1 has no database, and remembers only the last report: give --database-url")]
     None,
+    /// Others are being read.
+    #[error("other histories are being read, at most {READERS} at a time: try again, or ask for less time at once")]
+    Busy,
     /// It cannot be read now.
     #[error("the database is not available now; try again")]
     Unavailable(#[from] DatabaseError),
@@ -44,11 +57,17 @@ impl Store {
     /// How a cloudlet's resources were.
     ///
     /// # Errors
-    /// Without a database, or when it is not available.
+    /// Without a database, when it is not available, or when others keep it busy.
     pub(crate) async fn history(&self, id: CloudletId, span: Span) -> Result<Vec<Sample>, HistoryError> {
         let durable = self.durable.as_ref().ok_or(HistoryError::None)?;
+        let _turn = turn(&durable.readers).await?;
         Ok(read(&durable.database, id, span).await?)
     }
+}
+
+async fn turn(readers: &Semaphore) -> Result<SemaphorePermit<'_>, HistoryError> {
+    // It is never closed.
+    timeout(TURN, readers.acquire()).await.ok().and_then(Result::ok).ok_or(HistoryError::Busy)
 }
 
 /// The steps for which there is something, in their order.
@@ -80,4 +99,18 @@ async fn read(database: &Database, cloudlet: CloudletId, span: Span) -> Result<V
         }
     }
     Ok(samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn histories_wait_for_their_turn_and_not_for_long() {
+        let readers = Semaphore::new(1);
+        let first = turn(&readers).await.unwrap();
+        assert!(matches!(turn(&readers).await, Err(HistoryError::Busy)));
+        let (second, ()) = tokio::join!(turn(&readers), async { drop(first) });
+        assert!(second.is_ok());
+    }
 }

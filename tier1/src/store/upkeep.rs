@@ -30,6 +30,7 @@ const GROUP: usize = 1_000;
 
 pub(super) async fn upkeep(database: Database, registry: Arc<Registry>, reader: Reader, history_days: u16) {
     let (mut ticks, mut count, mut failing) = (interval(TICK), 0_u32, false);
+    let mut are_more = false;
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -38,7 +39,13 @@ pub(super) async fn upkeep(database: Database, registry: Arc<Registry>, reader: 
         }
         let mut result = expire(&database, &registry, &reader).await;
         if count.is_multiple_of(HISTORY) {
-            result = result.and(holdings::prune(&database).await).and(history::turn(&database, history_days).await);
+            result = result.and(history::turn(&database, history_days).await);
+        }
+        // Some with each tick until all are gone: silence is looked for in between.
+        if are_more || count.is_multiple_of(HISTORY) {
+            let pruned = holdings::prune(&database).await;
+            are_more = *pruned.as_ref().unwrap_or(&true);
+            result = result.and(pruned.map(drop));
         }
         count = count.wrapping_add(1);
         match result {

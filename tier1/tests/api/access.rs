@@ -203,6 +203,26 @@ async fn without_tokens_this_machine_may_everything_until_something_is_passed_on
 }
 
 #[actix_web::test]
+async fn only_who_is_known_has_a_name() {
+    let open = World::start().await;
+    let report = |uuid: &str| json!({"uuid": uuid, "name": "pittsburgh", "endpoint": "http://192.0.2.1/api/v1/deploy"});
+    let mut body = report(&CloudletId::random().to_string());
+    for name in ["pittsburgh", "a\u{0}b"] {
+        body["name"] = json!(name);
+        let headers = [("X-ClientIP", "128.2.0.1")];
+        let answer = open.send(Method::POST, "/api/v1/cloudlets/", &headers, Some(body.to_string())).await;
+        assert_eq!(answer.status, 204, "{}", answer.body);
+        assert_eq!(open.get("/api/v1/cloudlets/").await.body[0]["name"], "192.0.2.1");
+    }
+
+    let scene = Scene::start().await;
+    let path = format!("/api/v1/cloudlets/{}", scene.own);
+    let body = report(&scene.own).to_string();
+    assert_eq!(scene.ask(Method::POST, "/api/v1/cloudlets/", Some("Bearer report"), Some(body)).await.status, 204);
+    assert_eq!(scene.ask(Method::GET, &path, Some("Bearer report"), None).await.body["name"], "pittsburgh");
+}
+
+#[actix_web::test]
 async fn open_to_all_means_what_needs_no_token() {
     let (world, stub) = (World::start().await, Stub::deploying().await);
     let uuid = world.join(&stub, "a", json!({})).await;

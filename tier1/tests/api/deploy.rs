@@ -197,6 +197,23 @@ async fn a_release_goes_to_whoever_may_hold_the_deployment() {
 }
 
 #[actix_web::test]
+async fn who_refuses_to_renew_may_hold_it_still() {
+    let world = World::start().await;
+    let (near, far) = (Stub::deploying().await, Stub::deploying().await);
+    let near_id = world.join(&near, "near", json!({"locations": [[40, -80]]})).await;
+    let far_id = world.join(&far, "far", json!({"locations": [[50, 8]]})).await;
+    let here = [("X-Location", "40,-80")];
+    assert_eq!(world.deploy("", &here).await.cloudlets(), [near_id.as_str()]);
+    near.behave(Behaviour::Answers(409, r#"{"detail": "not now"}"#.to_owned()));
+    assert_eq!(world.deploy("", &here).await.cloudlets(), [far_id.as_str()]);
+    world.deploy(&format!("?cloudlet={near_id}"), &here).await.problem(502, "cloudlets-failed");
+
+    near.behave(Behaviour::Deploys);
+    assert_eq!(world.ask(Method::DELETE, &format!("{HELLOWORLD}/{KEY}"), &[]).await.status, 204);
+    assert_eq!((near.count(Method::DELETE), far.count(Method::DELETE)), (1, 1));
+}
+
+#[actix_web::test]
 async fn who_asks_too_often_is_told_when_to_come_again() {
     let (world, stub) = (World::with(|config| config.rate_limit = 1).await, Stub::deploying().await);
     world.join(&stub, "a", json!({})).await;

@@ -116,6 +116,10 @@ async fn reports() {
         (report(|report| report["locations"] = json!([[1, 2, 3]])), "invalid-body", "two numbers"),
         (report(|report| report["accepted_clients"] = json!(["10.0.0.0/33"])), "invalid-body", "0..32"),
         (report(|report| report["resources"] = json!({"cpu_ratio": "much"})), "invalid-body", "f64"),
+        (report(|report| report["resources"] = json!({"a\u{0}": 1})), "invalid-body", "control character"),
+        (report(|report| report["resources"] = json!({"cpu_ratio": 1e300})), "invalid-body", "at most 1e18"),
+        (report(|report| report["locations"] = json!(vec![[1, 2]; 101])), "invalid-body", "at most 100"),
+        (report(|report| report["labels"] = json!({"a": "x".repeat(1025)})), "invalid-body", "at most 1024"),
     ];
     for (body, code, reason) in cases {
         let answer = world.send(Method::POST, "/api/v1/cloudlets/", &[], Some(body.clone())).await;

@@ -18,12 +18,13 @@ type Refusal = (u16, &'static str, &'static str);
 const ALL: &[Refusal] = &[
     (401, "token-missing", "a token is needed"),
     (401, "token-invalid", "the token is unknown, expired or revoked"),
+    (415, "unsupported-encoding", "the body is compressed"),
     (429, "rate-limited", "too many requests of one caller"),
     (500, "internal-error", "tier1 broke down"),
     (503, "database-unavailable", "the database cannot be reached"),
 ];
 const REPORT: &[Refusal] = &[
-    (400, "invalid-body", "the body is no JSON, or not that of a cloudlet"),
+    (400, "invalid-body", "the body is no JSON, not that of a cloudlet, or beyond a limit"),
     (400, "missing-uuid", "the report has no uuid"),
     (400, "endpoint-unresolved", "the host of the endpoint does not exist"),
     (400, "endpoint-local", "the endpoint is an address that only the cloudlet's own host or network reaches"),
@@ -44,7 +45,8 @@ const FORGET: &[Refusal] = &[
     (403, "scope-missing", "the token has not the scope admin"),
     (409, "configured-cloudlet", "the operator has configured this cloudlet"),
 ];
-const HISTORY: &[Refusal] = &[(501, "no-history", "this tier1 has no database")];
+const HISTORY: &[Refusal] =
+    &[(501, "no-history", "this tier1 has no database"), (503, "history-busy", "other histories are being read")];
 const RECIPE: &[Refusal] = &[
     (404, "unknown-recipe", "there is no such recipe"),
     (500, "invalid-recipe", "the recipe is not valid or cannot be read"),
