@@ -118,6 +118,24 @@ async fn a_bad_step_is_named() {
 }
 
 #[tokio::test]
+async fn a_call_that_was_given_up_answers_no_other() {
+    let namespace = Namespace::create(options()).await.unwrap();
+    for _ in 0..3 {
+        // Asked, and given up before the answer can come.
+        tokio::select! {
+            biased;
+            _ = namespace.socket(SocketKind::TcpV4) => panic!("nobody has read the answer yet"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    let bad = NetworkPlan { steps: vec![Step::Mtu(7_000_000)] };
+    namespace.configure(&bad).await.unwrap_err();
+    namespace.socket(SocketKind::UdpV4).await.unwrap();
+    namespace.spawn(shell("exit 3")).await.unwrap();
+    assert_eq!(namespace.exited().await, Exit::Code(3));
+}
+
+#[tokio::test]
 async fn what_the_command_left_behind_ends_with_the_namespace() {
     let namespace = Namespace::create(options()).await.unwrap();
     namespace.spawn(shell("setsid sleep 1000 & exit 0")).await.unwrap();

@@ -26,10 +26,18 @@ type Answer = Result<Option<OwnedFd>, Failure>;
 #[derive(Debug)]
 pub(super) struct Control {
     socket: Arc<AsyncFd<OwnedFd>>,
-    answers: Mutex<mpsc::Receiver<Answer>>,
+    answers: Mutex<Answers>,
     exit: watch::Receiver<Option<Exit>>,
     stops: Arc<Notify>,
     reader: JoinHandle<()>,
+}
+
+/// What the helper answers, in the order in which it was asked.
+#[derive(Debug)]
+struct Answers {
+    receiver: mpsc::Receiver<Answer>,
+    /// How many are still to come, also those that nobody waits for any more.
+    unanswered: usize,
 }
 
 /// Starts a helper process; its socket, its handle, and the pipe of its output if that is captured.
@@ -88,6 +96,19 @@ fn pass_socket(socket: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+impl Answers {
+    /// The answer to what was asked last; those before it are dropped.
+    async fn last(&mut self) -> Option<Answer> {
+        loop {
+            let answer = self.receiver.recv().await?;
+            self.unanswered -= 1;
+            if self.unanswered == 0 {
+                return Some(answer);
+            }
+        }
+    }
+}
+
 impl Control {
     fn new(socket: OwnedFd) -> io::Result<Self> {
         // SAFETY: an OwnedFd keeps its descriptor open, and the same, until it is dropped.
@@ -97,7 +118,8 @@ impl Control {
         let (exit, watcher) = watch::channel(None);
         let stops = Arc::<Notify>::default();
         let reader = tokio::spawn(read(socket.clone(), answers, exit, stops.clone()));
-        Ok(Self { socket, answers: Mutex::new(receiver), exit: watcher, stops, reader })
+        let answers = Mutex::new(Answers { receiver, unanswered: 0 });
+        Ok(Self { socket, answers, exit: watcher, stops, reader })
     }
 
     /// Asks, and waits for the answer: a descriptor if one came with it. `program` is what a spawn starts.
@@ -108,7 +130,9 @@ impl Control {
     ) -> Result<Option<OwnedFd>, NamespaceError> {
         let mut answers = self.answers.lock().await;
         send(self.socket.as_raw_fd(), request, None).map_err(|_| NamespaceError::HelperLost)?;
-        match tokio::time::timeout(ANSWER_LIMIT, answers.recv()).await {
+        // It stays so for the next call, should this one be given up.
+        answers.unanswered += 1;
+        match tokio::time::timeout(ANSWER_LIMIT, answers.last()).await {
             Ok(Some(Ok(attached))) => Ok(attached),
             Ok(Some(Err(failure))) => Err(NamespaceError::from_failure(failure, program)),
             Ok(None) => Err(NamespaceError::HelperLost),
