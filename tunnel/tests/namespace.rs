@@ -117,6 +117,43 @@ async fn a_bad_step_is_named() {
     assert!(error.to_string().starts_with("cannot set MTU 7000000"), "{error}");
 }
 
+/// A helper that is started by a script, in namespaces of the script's own in which it is root. There `$D` is the directory.
+fn options_after(script: &str) -> (tempfile::TempDir, NamespaceOptions) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("helper");
+    let (here, helper) = (directory.path().display(), options().helper.unwrap());
+    let text = format!(
+        "#!/bin/sh\nexec unshare --user --map-root-user --net --mount bash -ec 'D={here}\n{script}\n\
+         exec -a sinfonia-netns {}'\n",
+        helper.display()
+    );
+    // By another process: a test that forks meanwhile would keep it open for writing, so that it could not be executed.
+    let write = "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\"";
+    let written = std::process::Command::new("sh").args(["-c", write]).arg(&path).arg(text).status().unwrap();
+    assert!(written.success());
+    (directory, NamespaceOptions { helper: Some(path), ..options() })
+}
+
+/// Runs a script in the namespace, which must end in time; what it printed.
+async fn run_in(namespace: Namespace, script: &str) -> String {
+    namespace.spawn(shell(script)).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), namespace.exited()).await;
+    let mut pipe = std::fs::File::from(namespace.take_output().unwrap());
+    namespace.close().await;
+    assert_eq!(ended, Ok(Exit::Code(0)));
+    let mut output = String::new();
+    pipe.read_to_string(&mut output).unwrap();
+    output
+}
+
+#[tokio::test]
+async fn keys_do_not_end_a_helper_that_begins() {
+    let (_directory, options) = options_after("for signal in INT QUIT HUP TERM; do kill -$signal $$; done");
+    let namespace = Namespace::create(options).await.unwrap();
+    let masks = run_in(namespace, "grep -E \"Sig(Pnd|Blk)\" /proc/self/status").await;
+    assert_eq!(masks, "SigPnd:\t0000000000000000\nSigBlk:\t0000000000000000\n");
+}
+
 #[tokio::test]
 async fn a_call_that_was_given_up_answers_no_other() {
     let namespace = Namespace::create(options()).await.unwrap();

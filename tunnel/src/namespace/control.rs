@@ -67,9 +67,13 @@ pub(super) fn start_helper(options: &NamespaceOptions) -> Result<(Control, Child
         }
     };
     let socket = theirs.as_raw_fd();
-    // SAFETY: dup2 and fcntl are async-signal-safe (signal-safety(7)), and `theirs` is open until after the spawn.
+    // SAFETY: dup2, fcntl and pthread_sigmask are async-signal-safe (signal-safety(7)), and `theirs` is open until after the spawn.
     unsafe {
-        command.pre_exec(move || pass_socket(socket));
+        command.pre_exec(move || {
+            // Until the helper ignores what a terminal sends to all of a group. Its command gets an empty mask.
+            helper::terminal_signals().thread_block()?;
+            pass_socket(socket)
+        });
     }
     let child = command.spawn().map_err(failed)?;
     let control = Control::new(ours).map_err(failed)?;

@@ -107,9 +107,14 @@ fn in_new_namespaces(start: &Start, user_namespace: bool) -> ExitCode {
     }
 }
 
+/// What the terminal or a shell sends to all of a process group.
+pub(super) fn terminal_signals() -> SigSet {
+    [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM].into_iter().collect()
+}
+
 fn ignore_terminal_signals() {
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM] {
+    for signal in &terminal_signals() {
         // SAFETY: ignoring a signal runs no handler.
         let _ = unsafe { sigaction(signal, &ignore) };
     }
