@@ -7,7 +7,7 @@ use awc::http::Method;
 use futures_util::FutureExt as _;
 use sinfonia_credentials::BearerToken;
 use sinfonia_tls::{ClientConfig, TlsTrust};
-use sinfonia_tunnel::NamespaceOptions;
+use sinfonia_tunnel::{NamespaceError, NamespaceOptions};
 use sinfonia_wire::{ApplicationId, CloudletInfo, DeployEndpoint, Location, PublicKey};
 use tracing::Instrument as _;
 use url::Url;
@@ -215,9 +215,13 @@ impl Tier3 {
     /// # Errors
     /// [`Error::Namespace`].
     pub async fn namespace(&self) -> Result<Namespace, Error> {
+        Ok(self.make_namespace().await?)
+    }
+
+    pub(crate) async fn make_namespace(&self) -> Result<Namespace, NamespaceError> {
         let options =
             NamespaceOptions { helper: self.helper.clone(), present: self.present, ..NamespaceOptions::default() };
-        Ok(Namespace::create(options).await?)
+        Namespace::create(options).await
     }
 
     /// Deploys and, at the same time, makes the namespace in which the tunnel then ends.
