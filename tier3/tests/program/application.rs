@@ -170,6 +170,17 @@ fn with_networks(mut deployment: serde_json::Value, addresses: &[&str], networks
     deployment
 }
 
+#[tokio::test]
+async fn the_network_of_the_address_may_be_all_that_is_allowed() {
+    let cloudlet = Cloudlet::start().await;
+    let stub = Stub::start(move |head| {
+        Answer::json(&json!([with_networks(cloudlet.deploy(key_of(head)), &["10.5.0.2/16"], &["10.5.0.0/16"])]))
+    });
+    let output = shell(&stub, &[], &fetch()).await;
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{PAGE}\n"));
+}
+
 /// The kernel takes an IPv6 address only once.
 const TWICE: [&str; 3] = ["10.5.0.2", "fd05::2/64", "fd05::2/128"];
 
