@@ -155,6 +155,23 @@ async fn keys_do_not_end_a_helper_that_begins() {
 }
 
 #[tokio::test]
+async fn where_ipv6_is_switched_off_the_tunnel_goes_without_it() {
+    let (_directory, options) = options_after("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");
+    let namespace = Namespace::create(NamespaceOptions { present: true, ..options }).await.unwrap();
+    let six = [Step::Address("fd05::2/128".parse().unwrap()), Step::Route("::/0".parse().unwrap())];
+    let mut only_six = vec![Step::LoopbackUp, Step::Mtu(1420)];
+    only_six.extend(six.clone());
+    let error = namespace.configure(&NetworkPlan { steps: only_six }).await.unwrap_err();
+    assert!(error.to_string().contains("IPv6 only, which is switched off here"), "{error}");
+
+    let mut both: Vec<_> = client_plan().into_iter().filter(|step| !matches!(step, Step::ResolvConf(_))).collect();
+    both.extend(six);
+    namespace.configure(&NetworkPlan { steps: both }).await.unwrap();
+    let output = run_in(namespace, "cut -f1,2 /proc/net/route").await;
+    assert!(output.contains("wg0\t00000000"), "{output}");
+}
+
+#[tokio::test]
 async fn a_call_that_was_given_up_answers_no_other() {
     let namespace = Namespace::create(options()).await.unwrap();
     for _ in 0..3 {

@@ -192,6 +192,10 @@ async fn read(
                 stops.notify_one();
                 continue;
             }
+            Ok(Some((Reply::Warned(text), _))) => {
+                tracing::warn!("{text}");
+                continue;
+            }
             Ok(None) => break,
             Err(error) => {
                 tracing::debug!(%error, "namespace helper");

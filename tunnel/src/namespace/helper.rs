@@ -22,11 +22,11 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid};
 
 use super::message::{Failure, Reply, Request, Stage, Start, receive, send};
-use super::present::{self, Present};
+use super::present::Present;
+use super::setup::Setup;
 use super::{Exit, SocketKind, command, mounts};
 use crate::memory::release_code;
-use crate::netlink::Network;
-use crate::plan::{NetworkPlan, Step};
+use crate::plan::NetworkPlan;
 use crate::tun::Tun;
 
 /// The name by which an executable knows that it was started as a helper.
@@ -135,8 +135,8 @@ fn init(start: &Start, user_namespace: bool) -> io::Result<()> {
         Ok(tun) => send(control.as_raw_fd(), &Reply::Done, Some(tun.as_fd()))?,
         Err(failure) => return send(control.as_raw_fd(), &Reply::Failed(failure), None),
     }
-    let (boxed, present) = (start.boxed.is_some(), start.present);
-    let mut init = Init { control, user_namespace, boxed, present, command: None, foreground: false };
+    let (boxed, setup) = (start.boxed.is_some(), Setup::new(start.present));
+    let mut init = Init { control, user_namespace, boxed, setup, command: None, foreground: false };
     loop {
         let mut ready =
             [PollFd::new(init.control.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
@@ -183,7 +183,7 @@ struct Init {
     control: OwnedFd,
     user_namespace: bool,
     boxed: bool,
-    present: bool,
+    setup: Setup,
     command: Option<Pid>,
     /// The command has a process group of its own, whose stops its owner does not see.
     foreground: bool,
@@ -199,7 +199,7 @@ impl Init {
         let mut attached = None;
         let result = match request {
             Request::Start(_) => Err(Stage::Namespaces.failed(&io::Error::other("already started"))),
-            Request::Configure(plan) => configure(&plan, self.present),
+            Request::Configure(plan) => self.configure(&plan),
             Request::Socket(kind) => {
                 open_socket(kind).map(|fd| attached = Some(fd)).map_err(|errno| Stage::Socket.failed(&errno.into()))
             }
@@ -233,6 +233,18 @@ impl Init {
         Ok(true)
     }
 
+    fn configure(&mut self, plan: &NetworkPlan) -> Result<(), Failure> {
+        let mut warnings = Vec::new();
+        let result = self.setup.configure(plan, &mut warnings);
+        warnings.into_iter().for_each(|text| self.warn(text));
+        result
+    }
+
+    /// The owner has a log, unlike this process. When it is gone nobody needs to know.
+    fn warn(&self, text: String) {
+        let _ = send(self.control.as_raw_fd(), &Reply::Warned(text), None);
+    }
+
     /// Buries the dead: the command's end is news for the owner, orphans' is not.
     fn reap(&mut self) -> io::Result<()> {
         loop {
@@ -253,26 +265,6 @@ impl Init {
             }
         }
     }
-}
-
-fn configure(plan: &NetworkPlan, present: bool) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(|error| Stage::Configure("talk to the kernel".into()).failed(&error))?;
-    runtime.block_on(async {
-        let network = Network::open().map_err(|error| Stage::Configure("talk to the kernel".into()).failed(&error))?;
-        let steps = if present { present::adapted(&plan.steps) } else { plan.steps.clone() };
-        for step in &steps {
-            let done = match step {
-                Step::ResolvConf(text) if present => present::replace_resolv_conf(text),
-                Step::ResolvConf(text) => mounts::replace_resolv_conf(text),
-                other => network.apply(other).await,
-            };
-            done.map_err(|error| Stage::Configure(step.to_string()).failed(&error))?;
-        }
-        Ok(())
-    })
 }
 
 fn open_socket(kind: SocketKind) -> Result<OwnedFd, Errno> {

@@ -10,7 +10,9 @@ mod error;
 pub mod helper;
 mod message;
 mod mounts;
+mod possible;
 mod present;
+mod setup;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
