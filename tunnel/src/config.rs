@@ -139,9 +139,8 @@ impl Config {
         steps.push(Step::LinkUp);
         let further = self.allowed_ips.iter().filter(|network| !self.is_on_link(network));
         steps.extend(further.map(|network| Step::Route(*network)));
-        if !self.nameservers.is_empty() {
-            steps.push(Step::ResolvConf(self.resolv_conf()));
-        }
+        // Without name servers too: the host's cannot be meant, whose addresses are others' in the tunnel.
+        steps.push(Step::ResolvConf(self.resolv_conf()));
         NetworkPlan { steps }
     }
 
@@ -155,6 +154,9 @@ impl Config {
     #[must_use]
     pub fn resolv_conf(&self) -> String {
         let mut text = String::new();
+        if self.nameservers.is_empty() {
+            text.push_str("# The cloudlet has no name server.\n");
+        }
         for server in &self.nameservers {
             let _ = writeln!(text, "nameserver {server}");
         }
@@ -276,6 +278,15 @@ mod tests {
         twice["address"] = serde_json::json!(["10.5.8.210", "10.5.8.210/32"]);
         twice["allowedIPs"] = serde_json::json!(["0.0.0.0/0", "0.0.0.0/0"]);
         assert_eq!(config(twice).unwrap().plan(1420), config(tunnel()).unwrap().plan(1420));
+    }
+
+    #[test]
+    fn without_a_name_server_there_is_none_of_the_host() {
+        let mut alone = tunnel();
+        alone["dns"] = serde_json::json!([]);
+        let steps = config(alone).unwrap().plan(1420).steps;
+        let expected = "# The cloudlet has no name server.\noptions ndots:5\n";
+        assert_eq!(steps.last(), Some(&Step::ResolvConf(expected.into())));
     }
 
     #[test]

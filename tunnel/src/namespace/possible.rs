@@ -18,7 +18,7 @@ pub(super) struct Possible {
 }
 
 /// The steps as they work here. `beside` a network that was there before, a default route comes in halves, which go before
-/// the one that is there and stays.
+/// the one that is there and stays, and name servers stay unless the tunnel has its own.
 ///
 /// # Errors
 /// When IPv6 is switched off and without it there is no way through the tunnel.
@@ -34,6 +34,7 @@ fn adapt(steps: &[Step], has_ipv6: bool, beside: bool) -> Result<Possible, Failu
         match step {
             Step::Address(six @ IpNet::V6(_)) | Step::Route(six @ IpNet::V6(_)) if !has_ipv6 => left_out.push(*six),
             Step::Route(network) if beside && network.prefix_len() == 0 => possible.extend(halves(*network)),
+            Step::ResolvConf(text) if beside && !names_server(text) => {}
             other => possible.push(other.clone()),
         }
     }
@@ -57,6 +58,10 @@ fn leads_somewhere(steps: &[Step]) -> bool {
         _ => false,
     };
     steps.iter().any(|step| matches!(step, Step::Address(_))) && steps.iter().any(is_route)
+}
+
+fn names_server(resolv_conf: &str) -> bool {
+    resolv_conf.lines().any(|line| line.starts_with("nameserver"))
 }
 
 fn is_switched_off(file: &Path) -> bool {
@@ -90,6 +95,15 @@ mod tests {
         let whole = Possible { steps: steps.to_vec(), left_out: Vec::new() };
         assert_eq!(adapt(&steps, true, false).unwrap(), whole);
         assert_eq!(adapt(&steps, true, true).unwrap().steps, expected);
+    }
+
+    #[test]
+    fn beside_another_network_its_name_servers_stay_where_the_tunnel_has_none() {
+        let own = [Step::ResolvConf("nameserver 10.96.0.10\n".into())];
+        let none = [Step::ResolvConf("# no nameserver\noptions ndots:5\n".into())];
+        assert_eq!(adapt(&own, true, true).unwrap().steps, own);
+        assert_eq!(adapt(&none, true, false).unwrap().steps, none);
+        assert_eq!(adapt(&none, true, true).unwrap().steps, []);
     }
 
     #[test]
