@@ -134,6 +134,13 @@ fn options_after(script: &str) -> (tempfile::TempDir, NamespaceOptions) {
     (directory, NamespaceOptions { helper: Some(path), ..options() })
 }
 
+/// For a script: a host that does what it is told by lines in `$D/host`.
+const HOST: &str = "mkfifo $D/host; while read -r line; do eval \"$line\"; done <$D/host &";
+
+fn tell_host(directory: &Path, lines: &str) {
+    std::fs::write(directory.join("host"), lines).unwrap();
+}
+
 /// Runs a script in the namespace, which must end in time; what it printed.
 async fn run_in(namespace: Namespace, script: &str) -> String {
     namespace.spawn(shell(script)).await.unwrap();
@@ -152,6 +159,34 @@ async fn keys_do_not_end_a_helper_that_begins() {
     let namespace = Namespace::create(options).await.unwrap();
     let masks = run_in(namespace, "grep -E \"Sig(Pnd|Blk)\" /proc/self/status").await;
     assert_eq!(masks, "SigPnd:\t0000000000000000\nSigBlk:\t0000000000000000\n");
+}
+
+#[tokio::test]
+async fn the_tunnels_resolver_stays_whatever_the_host_does_with_its_own() {
+    let script = format!("mount -t tmpfs none /etc; echo nameserver 192.0.2.1 >/etc/resolv.conf; {HOST}");
+    let (directory, options) = options_after(&script);
+    let namespace = Namespace::create(options).await.unwrap();
+    let plan = vec![Step::ResolvConf("nameserver 10.96.0.10\n".into())];
+    namespace.configure(&NetworkPlan { steps: plan }).await.unwrap();
+    let seen = |round: u8| format!("while [ ! -e $D/seen{round} ]; do sleep 0.02; done; ");
+    tell_host(
+        directory.path(),
+        &[
+            "echo nameserver 192.0.2.2 >/etc/new; mv /etc/new /etc/resolv.conf; touch $D/done1\n".to_owned(),
+            seen(1) + "rm /etc/resolv.conf; echo nameserver 192.0.2.3 >/etc/resolv.conf; touch $D/done2\n",
+            seen(2)
+                + "mkdir /etc/run; echo nameserver 192.0.2.4 >/etc/run/stub; ln -s run/stub /etc/new; "
+                + "mv -T /etc/new /etc/resolv.conf; touch $D/done3\n",
+            seen(3) + "echo nameserver 192.0.2.5 >/etc/new; mv /etc/new /etc/run/stub; touch $D/done4\n",
+        ]
+        .concat(),
+    );
+    let rounds = format!(
+        "D={}; for round in 1 2 3 4; do while [ ! -e $D/done$round ]; do sleep 0.02; done
+         until grep -q 10.96.0.10 /etc/resolv.conf; do sleep 0.02; done; cat /etc/resolv.conf; touch $D/seen$round; done",
+        directory.path().display()
+    );
+    assert_eq!(run_in(namespace, &rounds).await, "nameserver 10.96.0.10\n".repeat(4));
 }
 
 #[tokio::test]

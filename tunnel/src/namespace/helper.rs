@@ -138,13 +138,17 @@ fn init(start: &Start, user_namespace: bool) -> io::Result<()> {
     let (boxed, setup) = (start.boxed.is_some(), Setup::new(start.present));
     let mut init = Init { control, user_namespace, boxed, setup, command: None, foreground: false };
     loop {
-        let mut ready =
-            [PollFd::new(init.control.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let watched = [init.control.as_fd(), signals.as_fd()].into_iter().chain(init.setup.changes());
+        let mut ready: Vec<_> = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut ready, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let [asked, died] = ready.map(|fd| fd.any().unwrap_or_default());
+        let is_ready = |index: usize| ready.get(index).and_then(PollFd::any).unwrap_or_default();
+        let (asked, died, changed) = (is_ready(0), is_ready(1), is_ready(2));
+        if changed && let Some(text) = init.setup.keep_resolver() {
+            init.warn(text);
+        }
         if died {
             while signals.read_signal()?.is_some() {}
             init.reap()?;

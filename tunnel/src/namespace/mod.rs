@@ -12,6 +12,7 @@ mod message;
 mod mounts;
 mod possible;
 mod present;
+mod resolver;
 mod setup;
 
 use std::collections::BTreeMap;

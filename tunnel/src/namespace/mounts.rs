@@ -9,18 +9,14 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
 use nix::libc;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 
 use super::BoxOptions;
 use super::message::{Failure, Stage};
 
 const NONE: Option<&str> = None;
-const PROC: &str = "/proc";
-
-/// Resolvers that the C library asks before it reads resolv.conf: they would answer from outside the tunnel.
-const RESOLVER_SOCKETS: [&str; 4] =
-    ["/run/nscd/socket", "/var/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve", "/run/avahi-daemon/socket"];
+pub(super) const PROC: &str = "/proc";
 
 /// Where a boxed command finds nothing of the host: people's files, and sockets of services.
 const HIDDEN: [&str; 8] = ["/home", "/root", "/run", "/tmp", "/var/tmp", "/dev/shm", "/mnt", "/media"];
@@ -35,26 +31,6 @@ pub(super) fn isolate() -> io::Result<()> {
     if let Err(error) = mount(Some("proc"), PROC, Some("proc"), flags, NONE) {
         // In a container whose /proc is partly masked the kernel refuses a new one; the old one stays.
         tracing::debug!(%error, "/proc shows the PID namespace outside");
-    }
-    Ok(())
-}
-
-/// Shows `text` as /etc/resolv.conf and hides the sockets of resolvers that would be asked instead.
-pub(super) fn replace_resolv_conf(text: &str) -> io::Result<()> {
-    let target = fs::canonicalize("/etc/resolv.conf").map_err(|error| {
-        io::Error::new(error.kind(), format!("it is missing or points nowhere; make it, if only empty ({error})"))
-    })?;
-    // The file lives on a tmpfs that covers /proc for a moment: a place that always exists, with nothing to
-    // clean up after a crash. The bind mount keeps the file when the tmpfs goes.
-    mount(Some("tmpfs"), PROC, Some("tmpfs"), MsFlags::empty(), Some("size=64k,mode=0755"))?;
-    let file = Path::new(PROC).join("resolv.conf");
-    let shown = fs::write(&file, text).and_then(|()| bind(&file, &target));
-    umount2(PROC, MntFlags::MNT_DETACH)?;
-    shown?;
-    for socket in RESOLVER_SOCKETS.map(Path::new) {
-        if socket.exists() {
-            bind(Path::new("/dev/null"), socket)?;
-        }
     }
     Ok(())
 }
@@ -96,7 +72,7 @@ fn hide(path: &Path) -> io::Result<()> {
     Ok(mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(data.as_str()))?)
 }
 
-fn bind(source: &Path, target: &Path) -> io::Result<()> {
+pub(super) fn bind(source: &Path, target: &Path) -> io::Result<()> {
     Ok(mount(Some(source), target, NONE, MsFlags::MS_BIND, NONE)?)
 }
 
