@@ -190,6 +190,19 @@ async fn the_tunnels_resolver_stays_whatever_the_host_does_with_its_own() {
 }
 
 #[tokio::test]
+async fn what_the_host_unmounts_is_not_kept() {
+    let script = format!("mount --make-rshared /; mkdir $D/disk; mount -t tmpfs none $D/disk; {HOST}");
+    let (directory, options) = options_after(&script);
+    let namespace = Namespace::create(options).await.unwrap();
+    tell_host(directory.path(), "umount $D/disk; touch $D/done\n");
+    let look = format!(
+        "cd {}; while [ ! -e done ]; do sleep 0.02; done; grep -c $PWD/disk /proc/self/mountinfo || true",
+        directory.path().display()
+    );
+    assert_eq!(run_in(namespace, &look).await, "0\n");
+}
+
+#[tokio::test]
 async fn where_ipv6_is_switched_off_the_tunnel_goes_without_it() {
     let (_directory, options) = options_after("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");
     let namespace = Namespace::create(NamespaceOptions { present: true, ..options }).await.unwrap();

@@ -171,7 +171,7 @@ fn claim_control() -> io::Result<OwnedFd> {
 /// What needs doing once, before the owner knows of the namespace. The interface's descriptor.
 fn prepare(start: &Start) -> Result<OwnedFd, Failure> {
     if !start.present {
-        mounts::isolate().map_err(|error| Stage::Mounts.failed(&error))?;
+        mounts::isolate(start.boxed.is_some()).map_err(|error| Stage::Mounts.failed(&error))?;
     }
     let tun = Tun::create().map_err(|error| Stage::Tun.failed(&error))?;
     if start.unprivileged_ports {

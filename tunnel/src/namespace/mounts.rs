@@ -24,9 +24,11 @@ const HIDDEN: [&str; 8] = ["/home", "/root", "/run", "/tmp", "/var/tmp", "/dev/s
 /// Of the hidden, where a boxed command may write.
 const WRITABLE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
-/// Detaches this mount namespace from its parent and shows the new PID namespace in /proc.
-pub(super) fn isolate() -> io::Result<()> {
-    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)?;
+/// Detaches this mount namespace from its parent and shows the new PID namespace in /proc. What the host unmounts goes from
+/// here too, so that nothing keeps it busy; but into a box comes nothing that the host mounts later.
+pub(super) fn isolate(boxed: bool) -> io::Result<()> {
+    let propagation = if boxed { MsFlags::MS_PRIVATE } else { MsFlags::MS_SLAVE };
+    mount(NONE, "/", NONE, MsFlags::MS_REC | propagation, NONE)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     if let Err(error) = mount(Some("proc"), PROC, Some("proc"), flags, NONE) {
         // In a container whose /proc is partly masked the kernel refuses a new one; the old one stays.
