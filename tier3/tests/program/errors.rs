@@ -91,9 +91,7 @@ async fn a_signal_ends_the_wait_for_an_answer() {
         let home = tempfile::tempdir().unwrap();
         let before = stub.requests().len();
         let mut child = tier3(home.path()).args([&stub.url(), "helloworld", "true"]).spawn().unwrap();
-        while stub.requests().len() == before {
-            tokio::task::yield_now().await;
-        }
+        stub.requested(before + 1).await;
         let pid = nix::unistd::Pid::from_raw(child.id().unwrap().cast_signed());
         nix::sys::signal::kill(pid, signal).unwrap();
         let ended = tokio::time::timeout(LIMIT, child.wait()).await.unwrap().unwrap();
