@@ -115,7 +115,7 @@ async fn close(tunnel: Tunnel, signals: &mut Signals, mut late: Option<i32>) {
     loop {
         tokio::select! {
             () = &mut closing => return,
-            signal = signals.next() => if !signal.from_terminal || late.take() != Some(signal.number) {
+            signal = signals.ending() => if !signal.from_terminal || late.take() != Some(signal.number) {
                 return;
             },
         }
@@ -144,7 +144,7 @@ async fn keep(invocation: &Invocation, signals: &mut Signals) -> Result<Ending, 
             report("the tunnel's helper process ended unexpectedly", None);
             status::TUNNEL
         }
-        _ = signals.next() => 0,
+        _ = signals.ending() => 0,
     };
     close(tunnel, signals, None).await;
     Ok(Ending::Status(status))
@@ -169,7 +169,7 @@ async fn connect(
     if let Err(Early::Interrupted(_)) = &connected {
         tokio::select! {
             () = lease.end_if_wanted() => {}
-            _ = signals.next() => {}
+            _ = signals.ending() => {}
         }
     }
     let tunnel = connected?;
@@ -237,7 +237,7 @@ async fn server(invocation: &Invocation, signals: &mut Signals) -> Result<Url, E
 async fn interruptible<T>(work: impl Future<Output = Result<T, Error>>, signals: &mut Signals) -> Result<T, Early> {
     tokio::select! {
         result = work => Ok(result?),
-        signal = signals.next() => Err(Early::Interrupted(signal)),
+        signal = signals.ending() => Err(Early::Interrupted(signal)),
     }
 }
 

@@ -13,8 +13,8 @@ use signal_hook::low_level::siginfo::{Cause, Origin};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// What ends a process, or tells it something, by convention.
-const CAUGHT: [libc::c_int; 6] =
-    [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
+const CAUGHT: [libc::c_int; 7] =
+    [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGCONT];
 
 /// Of the thread that only passes signals on, bytes.
 const STACK: usize = 64 * 1024;
@@ -69,6 +69,16 @@ impl Signals {
             self.keys.extend(arrived.from_terminal.then_some(arrived.number));
         }
         self.keys.contains(&number)
+    }
+
+    /// The next signal that asks to end, or says something: not that which only continues.
+    pub(crate) async fn ending(&mut self) -> Arrived {
+        loop {
+            let signal = self.next().await;
+            if signal.number != libc::SIGCONT {
+                return signal;
+            }
+        }
     }
 }
 

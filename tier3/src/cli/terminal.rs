@@ -32,6 +32,13 @@ impl Terminal {
         self.lent
     }
 
+    /// True if the shell brought this program back to the foreground: then the application is to be continued there.
+    pub(crate) fn lend_again(&mut self) -> bool {
+        let back = !self.lent && is_foreground(self.group);
+        self.lent |= back;
+        back
+    }
+
     /// Sends to the others in this program's group what a key sent to the application, which only that one got.
     pub(crate) fn pass_on_key(&self, number: i32) {
         let sent = Signal::try_from(number).and_then(|signal| killpg(self.group, signal));

@@ -11,10 +11,24 @@ use tokio::sync::mpsc;
 use crate::support::{Answer, LIMIT, PROGRAM, Stub, tier1, tier3};
 
 const CTRL_C: &str = "\x03";
+const CTRL_Z: &str = "\x1a";
 const OUTER: &str = "outer> ";
 
 /// Goes on unless it sees that a key ended the program.
 const LOOP: &str = "for round in 1 2 3; do $TIER3 sh -c 'echo up; exec sleep 1000'; echo went on; done\n";
+
+/// Says whether it is in the foreground whenever that changes, and ends by Ctrl-C.
+const WATCHER: &str = r#"
+    $| = 1;
+    $SIG{INT} = sub { print "got INT\n"; exit 9 };
+    my $before = "";
+    while (1) {
+        my $now = tcgetpgrp(0) == getpgrp() ? "front" : "back";
+        print "in $now\n" if $now ne $before;
+        $before = $now;
+        select(undef, undef, undef, 0.02);
+    }
+"#;
 
 #[tokio::test]
 async fn a_script_ends_with_the_application_that_a_key_ended() {
@@ -38,6 +52,26 @@ async fn a_script_ends_with_a_program_that_a_key_ended_before_the_application_ra
     terminal.play(&[(CTRL_C, OUTER), ("echo status=$?\n", "status=130")]).await;
     assert!(!terminal.seen.contains("went on"), "{}", terminal.seen);
     assert_eq!(stub.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_application_that_was_in_the_background_has_the_keys_again() {
+    let stub = tier1().await;
+    let mut terminal = Terminal::open(&stub).await;
+    terminal.write("watcher", WATCHER);
+    terminal
+        .play(&[
+            ("$TIER3 perl -MPOSIX=tcgetpgrp watcher\n", "in front"),
+            (CTRL_Z, "Stopped"),
+            ("bg\n", "in back"),
+            ("fg\n", "in front"),
+            (CTRL_Z, "Stopped"),
+            ("bg\n", "in back"),
+            ("fg\n", "in front"),
+            (CTRL_C, "got INT"),
+            ("echo status=$?\n", "status=9"),
+        ])
+        .await;
 }
 
 /// An interactive shell on a terminal of its own. Its variable TIER3 is the program with its first arguments.
