@@ -229,6 +229,11 @@ impl Tier3 {
     /// # Errors
     /// Any [`Error`].
     pub async fn connect(&self) -> Result<Tunnel, Error> {
+        if self.present {
+            // First, since it mends what one that was killed left: its resolver would be asked for the server.
+            let namespace = self.namespace().await?;
+            return self.deploy().await?.connect_in(namespace).await;
+        }
         let deploying = self.deploy();
         let namespace = self.namespace().await?;
         deploying.await?.connect_in(namespace).await

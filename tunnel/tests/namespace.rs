@@ -203,6 +203,37 @@ async fn what_the_host_unmounts_is_not_kept() {
 }
 
 #[tokio::test]
+async fn the_containers_resolver_comes_back_at_once_however_the_tunnel_ends() {
+    const BEFORE: &str = "nameserver 192.0.2.1\n";
+    let (directory, options) = options_after("mount --bind $D/resolv.conf /etc/resolv.conf");
+    let options = NamespaceOptions { present: true, ..options };
+    let file = directory.path().join("resolv.conf");
+    std::fs::write(&file, BEFORE).unwrap();
+    let state = || std::fs::read_to_string(&file).unwrap();
+    let plan = NetworkPlan { steps: vec![Step::ResolvConf("nameserver 10.96.0.10\n".into())] };
+
+    let namespace = Namespace::create(options.clone()).await.unwrap();
+    namespace.configure(&plan).await.unwrap();
+    assert!(state().ends_with("\nnameserver 10.96.0.10\n"), "{}", state());
+    drop(namespace);
+    assert_eq!(state(), BEFORE, "given up");
+
+    let namespace = Namespace::create(options.clone()).await.unwrap();
+    namespace.configure(&plan).await.unwrap();
+    let helper = namespace.helper_pid().unwrap();
+    let init = std::fs::read_to_string(format!("/proc/{helper}/task/{helper}/children")).unwrap();
+    let init = nix::unistd::Pid::from_raw(init.trim().parse().unwrap());
+    nix::sys::signal::kill(init, nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert_eq!(namespace.exited().await, Exit::HelperLost);
+    drop(namespace);
+    assert_ne!(state(), BEFORE, "killed, it could not");
+
+    let namespace = Namespace::create(options).await.unwrap();
+    assert_eq!(state(), BEFORE, "the next one does, before anybody asks for a name");
+    namespace.close().await;
+}
+
+#[tokio::test]
 async fn where_ipv6_is_switched_off_the_tunnel_goes_without_it() {
     let (_directory, options) = options_after("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");
     let namespace = Namespace::create(NamespaceOptions { present: true, ..options }).await.unwrap();

@@ -156,11 +156,19 @@ async fn connect(
     signals: &mut Signals,
     begun: Instant,
 ) -> Result<Tunnel, Early> {
+    let mut present = None;
+    if client.is_present() {
+        // First, since it mends what one that was killed left: its resolver would be asked for the server.
+        present = Some(interruptible(client.namespace(), signals).await?);
+    }
     let deploying = client.deploy();
     let lease = deploying.lease();
     let progress = Progress::start(format!("deploying {}", invocation.name));
     let connecting = async {
-        let namespace = client.namespace().await?;
+        let namespace = match present {
+            Some(namespace) => namespace,
+            None => client.namespace().await?,
+        };
         let deployments = deploying.await?;
         progress.now("waiting for the tunnel".into());
         deployments.connect_in(namespace).await

@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::process::Stdio as ProcessStdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
@@ -16,7 +17,7 @@ use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::message::{Failure, Reply, Request, receive, send};
-use super::{Exit, NamespaceError, NamespaceOptions, Stdio, helper};
+use super::{CLOSING, Exit, NamespaceError, NamespaceOptions, Stdio, helper};
 
 /// The helper's steps take milliseconds; more means that it hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -30,6 +31,8 @@ pub(super) struct Control {
     exit: watch::Receiver<Option<Exit>>,
     stops: Arc<Notify>,
     reader: JoinHandle<()>,
+    /// The helper leaves traces unless it is waited for.
+    awaited: bool,
 }
 
 /// What the helper answers, in the order in which it was asked.
@@ -76,7 +79,7 @@ pub(super) fn start_helper(options: &NamespaceOptions) -> Result<(Control, Child
         });
     }
     let child = command.spawn().map_err(failed)?;
-    let control = Control::new(ours).map_err(failed)?;
+    let control = Control::new(ours, options.present).map_err(failed)?;
     Ok((control, child, output))
 }
 
@@ -114,7 +117,7 @@ impl Answers {
 }
 
 impl Control {
-    fn new(socket: OwnedFd) -> io::Result<Self> {
+    fn new(socket: OwnedFd, awaited: bool) -> io::Result<Self> {
         // SAFETY: an OwnedFd keeps its descriptor open, and the same, until it is dropped.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(io::Error::from)?;
         let socket = Arc::new(socket);
@@ -123,7 +126,7 @@ impl Control {
         let stops = Arc::<Notify>::default();
         let reader = tokio::spawn(read(socket.clone(), answers, exit, stops.clone()));
         let answers = Mutex::new(Answers { receiver, unanswered: 0 });
-        Ok(Self { socket, answers, exit: watcher, stops, reader })
+        Ok(Self { socket, answers, exit: watcher, stops, reader, awaited })
     }
 
     /// Asks, and waits for the answer: a descriptor if one came with it. `program` is what a spawn starts.
@@ -151,6 +154,21 @@ impl Control {
         }
     }
 
+    /// Tells the helper to clean up and end; it closes its end last.
+    pub(super) fn hang_up(&self) {
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
+    }
+
+    /// Blocks until the helper has ended, for who cannot await it: milliseconds, unless it hangs.
+    fn wait_for_end(&self) {
+        let mut ended = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
+        let limit = PollTimeout::try_from(CLOSING).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut ended, limit) {
+            Ok(1) => {}
+            result => tracing::warn!(?result, "a namespace helper did not end in time"),
+        }
+    }
+
     pub(super) async fn stopped(&self) {
         self.stops.notified().await;
     }
@@ -166,9 +184,12 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // The reader holds the socket too, and the helper ends when it closes. shutdown(2) tells it at once.
+        // The reader holds the socket too.
         self.reader.abort();
-        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        self.hang_up();
+        if self.awaited {
+            self.wait_for_end();
+        }
     }
 }
 

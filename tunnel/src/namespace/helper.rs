@@ -129,14 +129,14 @@ fn init(start: &Start, user_namespace: bool) -> io::Result<()> {
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
     // Undone when this function is left, whatever the reason.
-    let _present = if start.present { Some(Present::enter()?) } else { None };
+    let mut stay = if start.present { Some(Present::enter()?) } else { None };
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    match prepare(start) {
+    match prepare(start, stay.as_mut()) {
         Ok(tun) => send(control.as_raw_fd(), &Reply::Done, Some(tun.as_fd()))?,
         Err(failure) => return send(control.as_raw_fd(), &Reply::Failed(failure), None),
     }
     let (boxed, setup) = (start.boxed.is_some(), Setup::new(start.present));
-    let mut init = Init { control, user_namespace, boxed, setup, command: None, foreground: false };
+    let mut init = Init { _stay: stay, control, user_namespace, boxed, setup, command: None, foreground: false };
     loop {
         let watched = [init.control.as_fd(), signals.as_fd()].into_iter().chain(init.setup.changes());
         let mut ready: Vec<_> = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -169,11 +169,14 @@ fn claim_control() -> io::Result<OwnedFd> {
 }
 
 /// What needs doing once, before the owner knows of the namespace. The interface's descriptor.
-fn prepare(start: &Start) -> Result<OwnedFd, Failure> {
+fn prepare(start: &Start, stay: Option<&mut Present>) -> Result<OwnedFd, Failure> {
     if !start.present {
         mounts::isolate(start.boxed.is_some()).map_err(|error| Stage::Mounts.failed(&error))?;
     }
     let tun = Tun::create().map_err(|error| Stage::Tun.failed(&error))?;
+    if let Some(stay) = stay {
+        stay.begin().map_err(|error| Stage::Configure("put back /etc/resolv.conf".into()).failed(&error))?;
+    }
     if start.unprivileged_ports {
         fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").map_err(|error| Stage::Ports.failed(&error))?;
     }
@@ -184,6 +187,8 @@ fn prepare(start: &Start) -> Result<OwnedFd, Failure> {
 }
 
 struct Init {
+    // Before the socket, whose end tells the owner that all is undone.
+    _stay: Option<Present>,
     control: OwnedFd,
     user_namespace: bool,
     boxed: bool,

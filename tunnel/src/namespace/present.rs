@@ -17,7 +17,10 @@ const MARK: &str = "# sinfonia-tier3 puts this back when it ends:\n";
 const KEPT: &str = "#| ";
 
 /// The stay in the present namespaces; when it ends, its commands end and the resolver's configuration is as before.
-pub(super) struct Present(());
+pub(super) struct Present {
+    /// The interface is ours: no other tunnel is here, which would need the resolver's configuration as it is.
+    alone: bool,
+}
 
 impl Present {
     /// Orphans of commands become children of this process, to be ended with it; and what a terminal or an engine sends to all
@@ -29,7 +32,13 @@ impl Present {
             signals.add(signal);
         }
         signals.thread_block()?;
-        Ok(Self(()))
+        Ok(Self { alone: false })
+    }
+
+    /// With the interface made: puts back what a tunnel that was killed has left, so that its resolver is not asked any more.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        self.alone = true;
+        restore()
     }
 }
 
@@ -42,7 +51,9 @@ impl Drop for Present {
                 let _ = waitpid(child, None);
             }
         }
-        if let Err(error) = restore() {
+        if self.alone
+            && let Err(error) = restore()
+        {
             tracing::warn!(%error, "{RESOLV_CONF} stays as the tunnel needed it");
         }
     }
@@ -62,7 +73,10 @@ pub(super) fn replace_resolv_conf(text: &str) -> io::Result<()> {
 }
 
 fn restore() -> io::Result<()> {
-    let present = fs::read_to_string(RESOLV_CONF)?;
+    let present = match fs::read_to_string(RESOLV_CONF) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        present => present?,
+    };
     // Somebody else's is not ours to change.
     if present.starts_with(MARK) { write_over(Path::new(RESOLV_CONF), &original(&present)) } else { Ok(()) }
 }
