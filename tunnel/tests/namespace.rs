@@ -305,18 +305,19 @@ async fn a_box_is_read_only_and_hides_homes() {
         "cat {page}/page; echo; ls -A /home /root /run 2>/dev/null | grep -v : | tr -d '\\n'; echo; \
          touch /tmp/mine && echo tmp; touch /etc/mine /usr/mine {page}/mine 2>/dev/null || echo read-only; \
          cat {secret}/key 2>/dev/null || echo hidden; grep NoNewPrivs /proc/self/status | cut -f2; \
-         id -u; grep CapEff /proc/self/status | cut -f2",
+         id -u; grep CapEff /proc/self/status | cut -f2; cat /etc/resolv.conf",
         page = recipes.path().display(),
         secret = secret.path().display(),
     );
     let options = NamespaceOptions { boxed: Some(boxed), unprivileged_ports: true, ..options() };
-    let (exit, output) = run(options, &[Step::LoopbackUp], &script).await;
+    let plan = [Step::LoopbackUp, Step::ResolvConf("nameserver 10.96.0.10\n".into())];
+    let (exit, output) = run(options, &plan, &script).await;
     assert_eq!(exit, Exit::Code(0), "{output}");
     let uid = if nix_uid() == 0 { 65534 } else { nix_uid() }.to_string();
     // Recipes below a hidden home or /tmp leave their own path visible there, and nothing else.
     let lines: Vec<_> = output.lines().collect();
     assert_eq!(lines[0], "hello", "{output}");
-    let rest = ["tmp", "read-only", "hidden", "1", &uid, "0000000000000000"];
+    let rest = ["tmp", "read-only", "hidden", "1", &uid, "0000000000000000", "nameserver 10.96.0.10"];
     assert_eq!(lines[2..], rest, "{output}");
 }
 
