@@ -189,6 +189,21 @@ async fn the_tunnels_resolver_stays_whatever_the_host_does_with_its_own() {
     assert_eq!(run_in(namespace, &rounds).await, "nameserver 10.96.0.10\n".repeat(4));
 }
 
+/// As systemd-resolved has it.
+#[tokio::test]
+async fn a_box_has_its_resolver_where_the_hosts_is_hidden() {
+    let (_directory, options) = options_after(
+        "mount -t tmpfs none /etc; mount -t tmpfs none /run; mkdir /run/resolve; \
+         echo nameserver 192.0.2.1 >/run/resolve/stub; ln -s ../run/resolve/stub /etc/resolv.conf",
+    );
+    let options = NamespaceOptions { boxed: Some(BoxOptions::default()), ..options };
+    let namespace = Namespace::create(options).await.unwrap();
+    let plan = vec![Step::ResolvConf("nameserver 10.96.0.10\n".into())];
+    namespace.configure(&NetworkPlan { steps: plan }).await.unwrap();
+    let shown = format!("/proc/{}/root/run/resolve/stub", init_of(&namespace));
+    assert_eq!(std::fs::read_to_string(shown).unwrap(), "nameserver 10.96.0.10\n");
+}
+
 #[tokio::test]
 async fn what_the_host_unmounts_is_not_kept() {
     let script = format!("mount --make-rshared /; mkdir $D/disk; mount -t tmpfs none $D/disk; {HOST}");
@@ -220,9 +235,7 @@ async fn the_containers_resolver_comes_back_at_once_however_the_tunnel_ends() {
 
     let namespace = Namespace::create(options.clone()).await.unwrap();
     namespace.configure(&plan).await.unwrap();
-    let helper = namespace.helper_pid().unwrap();
-    let init = std::fs::read_to_string(format!("/proc/{helper}/task/{helper}/children")).unwrap();
-    let init = nix::unistd::Pid::from_raw(init.trim().parse().unwrap());
+    let init = nix::unistd::Pid::from_raw(init_of(&namespace));
     nix::sys::signal::kill(init, nix::sys::signal::Signal::SIGKILL).unwrap();
     assert_eq!(namespace.exited().await, Exit::HelperLost);
     drop(namespace);
@@ -231,6 +244,13 @@ async fn the_containers_resolver_comes_back_at_once_however_the_tunnel_ends() {
     let namespace = Namespace::create(options).await.unwrap();
     assert_eq!(state(), BEFORE, "the next one does, before anybody asks for a name");
     namespace.close().await;
+}
+
+/// The helper's only child.
+fn init_of(namespace: &Namespace) -> i32 {
+    let helper = namespace.helper_pid().unwrap();
+    let children = std::fs::read_to_string(format!("/proc/{helper}/task/{helper}/children")).unwrap();
+    children.trim().parse().unwrap()
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use nix::sys::stat::Mode;
 
 use super::BoxOptions;
 use super::message::{Failure, Stage};
+use super::resolver::RESOLV_CONF;
 
 const NONE: Option<&str> = None;
 pub(super) const PROC: &str = "/proc";
@@ -39,6 +40,7 @@ pub(super) fn isolate(boxed: bool) -> io::Result<()> {
 
 /// Boxes the command in: read-only root, private temporary directories, no homes and no sockets of services.
 pub(super) fn enter_box(options: &BoxOptions) -> Result<(), Failure> {
+    let resolv_conf = fs::canonicalize(RESOLV_CONF).ok();
     let mut shown = Vec::new();
     for path in &options.visible {
         let path = fs::canonicalize(path).map_err(|error| Stage::Show(path.clone()).failed(&error))?;
@@ -51,6 +53,9 @@ pub(super) fn enter_box(options: &BoxOptions) -> Result<(), Failure> {
         if path.is_dir() {
             hide(path).map_err(|error| Stage::Hide(path.to_owned()).failed(&error))?;
         }
+    }
+    if let Some(target) = resolv_conf.filter(|target| !target.exists()) {
+        make_empty(&target).map_err(|error| Stage::Hide(target).failed(&error))?;
     }
     for (path, fd) in &shown {
         let source = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
@@ -65,6 +70,14 @@ pub(super) fn enter_box(options: &BoxOptions) -> Result<(), Failure> {
             .map_err(|error| Stage::Hide(path.to_owned()).failed(&error))?;
     }
     Ok(())
+}
+
+/// Makes a file for the tunnel's to be mounted on, where the host's, to which a link in /etc leads, is hidden.
+fn make_empty(path: &Path) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    fs::File::create(path).map(drop)
 }
 
 fn hide(path: &Path) -> io::Result<()> {

@@ -18,7 +18,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::mounts::{PROC, bind};
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Resolvers that the C library asks before it reads resolv.conf: they would answer from outside the tunnel.
 const SOCKETS: [&str; 4] =
