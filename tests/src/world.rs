@@ -1,10 +1,13 @@
 //! A directory, recipes and the programs started in it, all gone at the end.
 
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, Once};
 
 use nix::sys::signal::Signal;
@@ -168,14 +171,30 @@ impl Drop for World {
     }
 }
 
-/// A UDP port of loopback that was free a moment ago, for programs that must keep theirs across a restart.
+/// A UDP port of loopback, for programs that must keep theirs across a restart.
 pub fn free_udp_port() -> SocketAddr {
-    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    free(|address| UdpSocket::bind(address)?.local_addr())
 }
 
-/// A TCP port of loopback that was free a moment ago, for servers whose port has to be known before they start.
+/// A TCP port of loopback, for servers whose port has to be known before they start.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    free(|address| TcpListener::bind(address)?.local_addr()).port()
+}
+
+/// Ports that the kernel gives to nobody who does not ask for them: below its range (ip_local_port_range) and below what a
+/// cluster's nodes use. Otherwise any connection could get one before the program that it is for.
+const PORTS: Range<u16> = 20_000..30_000;
+
+/// The next port that can be bound; another process of tests begins elsewhere.
+fn free(bind: impl Fn(SocketAddr) -> io::Result<SocketAddr>) -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(97);
+    let mut tried = (0..PORTS.len()).map(|_| {
+        let number = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) as usize;
+        let port = PORTS.clone().nth(number % PORTS.len()).unwrap();
+        bind((Ipv4Addr::LOCALHOST, port).into())
+    });
+    tried.find_map(Result::ok).unwrap_or_else(|| panic!("no port in {PORTS:?} is free"))
 }
 
 /// A free port, unless the options name one.
@@ -190,4 +209,20 @@ fn local_recipe(command: &str) -> String {
         "chart: helloworld\nversion: 0.1.0\nrestricted: false\nlocal:\n  command: {command}\n  port: 80\n  \
          service: helloworld\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ports_are_given_once_and_not_by_the_kernel() {
+        let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let lowest: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+        let ports: BTreeSet<u16> = (0..50).flat_map(|_| [free_port(), free_udp_port().port()]).collect();
+        assert_eq!(ports.len(), 100);
+        assert!(ports.iter().all(|port| *port < lowest && PORTS.contains(port)), "{ports:?}, {lowest}");
+    }
 }

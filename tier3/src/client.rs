@@ -7,7 +7,7 @@ use awc::http::Method;
 use futures_util::FutureExt as _;
 use sinfonia_credentials::BearerToken;
 use sinfonia_tls::{ClientConfig, TlsTrust};
-use sinfonia_tunnel::NamespaceOptions;
+use sinfonia_tunnel::{NamespaceError, NamespaceOptions};
 use sinfonia_wire::{ApplicationId, CloudletInfo, DeployEndpoint, Location, PublicKey};
 use tracing::Instrument as _;
 use url::Url;
@@ -215,9 +215,13 @@ impl Tier3 {
     /// # Errors
     /// [`Error::Namespace`].
     pub async fn namespace(&self) -> Result<Namespace, Error> {
+        Ok(self.make_namespace().await?)
+    }
+
+    pub(crate) async fn make_namespace(&self) -> Result<Namespace, NamespaceError> {
         let options =
             NamespaceOptions { helper: self.helper.clone(), present: self.present, ..NamespaceOptions::default() };
-        Ok(Namespace::create(options).await?)
+        Namespace::create(options).await
     }
 
     /// Deploys and, at the same time, makes the namespace in which the tunnel then ends.
@@ -225,6 +229,11 @@ impl Tier3 {
     /// # Errors
     /// Any [`Error`].
     pub async fn connect(&self) -> Result<Tunnel, Error> {
+        if self.present {
+            // First, since it mends what one that was killed left: its resolver would be asked for the server.
+            let namespace = self.namespace().await?;
+            return self.deploy().await?.connect_in(namespace).await;
+        }
         let deploying = self.deploy();
         let namespace = self.namespace().await?;
         deploying.await?.connect_in(namespace).await

@@ -114,6 +114,19 @@ impl std::fmt::Display for TunnelErrors {
     }
 }
 
+impl From<TunnelErrors> for Error {
+    /// Where no deployment had a namespace, that is what is wrong.
+    fn from(mut errors: TunnelErrors) -> Self {
+        let is_namespace = |error: &TunnelError| matches!(error, TunnelError::Namespace(_));
+        if errors.0.iter().all(is_namespace)
+            && let Some(TunnelError::Namespace(error)) = errors.0.pop()
+        {
+            return Self::Namespace(error);
+        }
+        Self::Tunnel(errors)
+    }
+}
+
 /// Why there is no tunnel to one deployment.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -132,4 +145,7 @@ pub enum TunnelError {
     /// The tunnel did not start, or nobody answered.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// There is no namespace for it, or it cannot be configured as the cloudlet's answer says.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
 }

@@ -8,7 +8,7 @@ use sinfonia_wire::CloudletDeployment;
 
 use crate::error::TunnelError;
 use crate::keys::ClaimedKey;
-use crate::{Error, Tier3, names};
+use crate::{Tier3, names};
 
 /// A tunnel that works, and where it ends.
 pub(crate) struct Link {
@@ -18,39 +18,25 @@ pub(crate) struct Link {
     pub(crate) handshake_time: Duration,
 }
 
-/// Why there is none.
-pub(crate) enum Failure {
-    /// No other deployment would fare better.
-    Fatal(NamespaceError),
-    /// Another deployment may fare better.
-    Tunnel(TunnelError),
-}
-
-impl<E: Into<TunnelError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Tunnel(error.into())
-    }
-}
-
 /// A complete tunnel to one deployment.
 pub(crate) async fn attempt(
     client: &Tier3,
     key: &ClaimedKey,
     deployment: &CloudletDeployment,
     namespace: Option<Namespace>,
-) -> Result<Link, Failure> {
+) -> Result<Link, TunnelError> {
     let config = config(deployment, key)?;
     let endpoint = resolve(&config).await?;
     let namespace = match namespace {
         Some(namespace) => namespace,
-        None => client.namespace().await.map_err(fatal)?,
+        None => client.make_namespace().await?,
     };
     let mtu = mtu_towards(endpoint);
     let device = Device::start(config.private_key().clone(), Binding::Client(endpoint))?;
     if client.present {
         device.stay_on_route(endpoint)?;
     }
-    let tun = namespace.take_tun().ok_or(Failure::Fatal(NamespaceError::HelperLost))?;
+    let tun = namespace.take_tun().ok_or(NamespaceError::HelperLost)?;
     let link = device.add_link(tun, mtu)?;
     device.add_peer(Peer {
         public_key: config.peer(),
@@ -60,17 +46,10 @@ pub(crate) async fn attempt(
         keepalive: Some(CLIENT_KEEPALIVE),
     });
     let (peer, plan) = (config.peer(), config.plan(mtu));
-    let (configured, shaken) =
-        tokio::join!(namespace.configure(&plan), device.handshake(&peer, client.handshake_limit));
-    configured.map_err(Failure::Fatal)?;
-    Ok(Link { handshake_time: shaken?, namespace, device, endpoint })
-}
-
-fn fatal(error: Error) -> Failure {
-    match error {
-        Error::Namespace(error) => Failure::Fatal(error),
-        _ => Failure::Fatal(NamespaceError::HelperLost),
-    }
+    let configured = async { Ok::<(), TunnelError>(namespace.configure(&plan).await?) };
+    let shaken = async { Ok(device.handshake(&peer, client.handshake_limit).await?) };
+    let ((), handshake_time) = tokio::try_join!(configured, shaken)?;
+    Ok(Link { handshake_time, namespace, device, endpoint })
 }
 
 /// The tunnel as the cloudlet described it.

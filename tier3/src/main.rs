@@ -10,7 +10,8 @@ use sinfonia_telemetry::Verbosity;
 use tracing::Instrument as _;
 
 use cli::args::{Args, Invocation};
-use cli::status;
+use cli::signals;
+use cli::status::{self, Ending};
 
 fn main() -> ExitCode {
     // This program is its own namespace helper.
@@ -30,7 +31,13 @@ fn start(invocation: Invocation) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the asynchronous runtime")?;
     let span = tracing::info_span!("sinfonia-tier3", sinfonia.application = %invocation.application);
-    let code = runtime.block_on(cli::run(invocation).instrument(span));
+    let ending = runtime.block_on(cli::run(invocation).instrument(span));
     drop(telemetry);
-    Ok(ExitCode::from(code?))
+    Ok(ExitCode::from(match ending? {
+        Ending::Status(status) => status,
+        Ending::Key(number) => {
+            signals::die_of(number);
+            status::of_signal(number)
+        }
+    }))
 }

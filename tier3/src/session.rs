@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use crate::error::TunnelErrors;
 use crate::keys::ClaimedKey;
-use crate::link::{self, Failure, Link};
+use crate::link::{self, Link};
 use crate::{Error, Tier3};
 
 /// The prompt of a shell in the tunnel.
@@ -146,11 +146,10 @@ impl Deployments {
                     let Self { client, key, .. } = self;
                     return Ok(Tunnel { client, key, deployment, link, releasing });
                 }
-                Err(Failure::Fatal(error)) => return Err(error.into()),
-                Err(Failure::Tunnel(error)) => errors.0.push(error),
+                Err(error) => errors.0.push(error),
             }
         }
-        Err(Error::Tunnel(errors))
+        Err(errors.into())
     }
 
     /// Starts releasing what is left in the list. Without its cloudlet's UUID a deployment cannot be addressed.

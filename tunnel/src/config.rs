@@ -137,17 +137,26 @@ impl Config {
         let mut steps = vec![Step::LoopbackUp, Step::Mtu(mtu)];
         steps.extend(self.addresses.iter().copied().map(Step::Address));
         steps.push(Step::LinkUp);
-        steps.extend(self.allowed_ips.iter().map(|network| Step::Route(network.trunc())));
-        if !self.nameservers.is_empty() {
-            steps.push(Step::ResolvConf(self.resolv_conf()));
-        }
+        let further = self.allowed_ips.iter().filter(|network| !self.is_on_link(network));
+        steps.extend(further.map(|network| Step::Route(*network)));
+        // Without name servers too: the host's cannot be meant, whose addresses are others' in the tunnel.
+        steps.push(Step::ResolvConf(self.resolv_conf()));
         NetworkPlan { steps }
+    }
+
+    /// Whether the kernel routes this network through the tunnel by itself, because an address is in it.
+    fn is_on_link(&self, network: &IpNet) -> bool {
+        network.prefix_len() < network.max_prefix_len()
+            && self.addresses.iter().any(|address| address.trunc() == *network)
     }
 
     /// The tunnel's resolver configuration, as resolv.conf(5).
     #[must_use]
     pub fn resolv_conf(&self) -> String {
         let mut text = String::new();
+        if self.nameservers.is_empty() {
+            text.push_str("# The cloudlet has no name server.\n");
+        }
         for server in &self.nameservers {
             let _ = writeln!(text, "nameserver {server}");
         }
@@ -269,6 +278,26 @@ mod tests {
         twice["address"] = serde_json::json!(["10.5.8.210", "10.5.8.210/32"]);
         twice["allowedIPs"] = serde_json::json!(["0.0.0.0/0", "0.0.0.0/0"]);
         assert_eq!(config(twice).unwrap().plan(1420), config(tunnel()).unwrap().plan(1420));
+    }
+
+    #[test]
+    fn without_a_name_server_there_is_none_of_the_host() {
+        let mut alone = tunnel();
+        alone["dns"] = serde_json::json!([]);
+        let steps = config(alone).unwrap().plan(1420).steps;
+        let expected = "# The cloudlet has no name server.\noptions ndots:5\n";
+        assert_eq!(steps.last(), Some(&Step::ResolvConf(expected.into())));
+    }
+
+    #[test]
+    fn the_network_of_an_address_is_not_routed_twice() {
+        let mut wide = tunnel();
+        wide["address"] = serde_json::json!(["10.5.8.210/16", "fd05::2/64", "10.6.0.1"]);
+        wide["allowedIPs"] = serde_json::json!(["10.5.0.0/16", "fd05::/64", "10.6.0.1/32", "10.5.8.0/24"]);
+        let steps = config(wide).unwrap().plan(1420).steps;
+        let routes = steps.iter().filter(|step| matches!(step, Step::Route(_)));
+        let route = |network: &str| Step::Route(network.parse().unwrap());
+        assert!(routes.eq(&[route("10.6.0.1/32"), route("10.5.8.0/24")]), "{steps:?}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is done to a network namespace, as data: decided here, carried out by `netlink` and `namespace::mounts`.
+//! What is done to a network namespace, as data: decided here, carried out by `netlink` and `namespace::resolver`.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};

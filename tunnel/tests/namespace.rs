@@ -117,6 +117,177 @@ async fn a_bad_step_is_named() {
     assert!(error.to_string().starts_with("cannot set MTU 7000000"), "{error}");
 }
 
+/// A helper that is started by a script, in namespaces of the script's own in which it is root. There `$D` is the directory.
+fn options_after(script: &str) -> (tempfile::TempDir, NamespaceOptions) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("helper");
+    let (here, helper) = (directory.path().display(), options().helper.unwrap());
+    let text = format!(
+        "#!/bin/sh\nexec unshare --user --map-root-user --net --mount bash -ec 'D={here}\n{script}\n\
+         exec -a sinfonia-netns {}'\n",
+        helper.display()
+    );
+    // By another process: a test that forks meanwhile would keep it open for writing, so that it could not be executed.
+    let write = "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\"";
+    let written = std::process::Command::new("sh").args(["-c", write]).arg(&path).arg(text).status().unwrap();
+    assert!(written.success());
+    (directory, NamespaceOptions { helper: Some(path), ..options() })
+}
+
+/// For a script: a host that does what it is told by lines in `$D/host`.
+const HOST: &str = "mkfifo $D/host; while read -r line; do eval \"$line\"; done <$D/host &";
+
+fn tell_host(directory: &Path, lines: &str) {
+    std::fs::write(directory.join("host"), lines).unwrap();
+}
+
+/// Runs a script in the namespace, which must end in time; what it printed.
+async fn run_in(namespace: Namespace, script: &str) -> String {
+    namespace.spawn(shell(script)).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), namespace.exited()).await;
+    let mut pipe = std::fs::File::from(namespace.take_output().unwrap());
+    namespace.close().await;
+    assert_eq!(ended, Ok(Exit::Code(0)));
+    let mut output = String::new();
+    pipe.read_to_string(&mut output).unwrap();
+    output
+}
+
+#[tokio::test]
+async fn keys_do_not_end_a_helper_that_begins() {
+    let (_directory, options) = options_after("for signal in INT QUIT HUP TERM; do kill -$signal $$; done");
+    let namespace = Namespace::create(options).await.unwrap();
+    let masks = run_in(namespace, "grep -E \"Sig(Pnd|Blk)\" /proc/self/status").await;
+    assert_eq!(masks, "SigPnd:\t0000000000000000\nSigBlk:\t0000000000000000\n");
+}
+
+#[tokio::test]
+async fn the_tunnels_resolver_stays_whatever_the_host_does_with_its_own() {
+    let script = format!("mount -t tmpfs none /etc; echo nameserver 192.0.2.1 >/etc/resolv.conf; {HOST}");
+    let (directory, options) = options_after(&script);
+    let namespace = Namespace::create(options).await.unwrap();
+    let plan = vec![Step::ResolvConf("nameserver 10.96.0.10\n".into())];
+    namespace.configure(&NetworkPlan { steps: plan }).await.unwrap();
+    let seen = |round: u8| format!("while [ ! -e $D/seen{round} ]; do sleep 0.02; done; ");
+    tell_host(
+        directory.path(),
+        &[
+            "echo nameserver 192.0.2.2 >/etc/new; mv /etc/new /etc/resolv.conf; touch $D/done1\n".to_owned(),
+            seen(1) + "rm /etc/resolv.conf; echo nameserver 192.0.2.3 >/etc/resolv.conf; touch $D/done2\n",
+            seen(2)
+                + "mkdir /etc/run; echo nameserver 192.0.2.4 >/etc/run/stub; ln -s run/stub /etc/new; "
+                + "mv -T /etc/new /etc/resolv.conf; touch $D/done3\n",
+            seen(3) + "echo nameserver 192.0.2.5 >/etc/new; mv /etc/new /etc/run/stub; touch $D/done4\n",
+        ]
+        .concat(),
+    );
+    let rounds = format!(
+        "D={}; for round in 1 2 3 4; do while [ ! -e $D/done$round ]; do sleep 0.02; done
+         until grep -q 10.96.0.10 /etc/resolv.conf; do sleep 0.02; done; cat /etc/resolv.conf; touch $D/seen$round; done",
+        directory.path().display()
+    );
+    assert_eq!(run_in(namespace, &rounds).await, "nameserver 10.96.0.10\n".repeat(4));
+}
+
+/// As systemd-resolved has it.
+#[tokio::test]
+async fn a_box_has_its_resolver_where_the_hosts_is_hidden() {
+    let (_directory, options) = options_after(
+        "mount -t tmpfs none /etc; mount -t tmpfs none /run; mkdir /run/resolve; \
+         echo nameserver 192.0.2.1 >/run/resolve/stub; ln -s ../run/resolve/stub /etc/resolv.conf",
+    );
+    let options = NamespaceOptions { boxed: Some(BoxOptions::default()), ..options };
+    let namespace = Namespace::create(options).await.unwrap();
+    let plan = vec![Step::ResolvConf("nameserver 10.96.0.10\n".into())];
+    namespace.configure(&NetworkPlan { steps: plan }).await.unwrap();
+    let shown = format!("/proc/{}/root/run/resolve/stub", init_of(&namespace));
+    assert_eq!(std::fs::read_to_string(shown).unwrap(), "nameserver 10.96.0.10\n");
+}
+
+#[tokio::test]
+async fn what_the_host_unmounts_is_not_kept() {
+    let script = format!("mount --make-rshared /; mkdir $D/disk; mount -t tmpfs none $D/disk; {HOST}");
+    let (directory, options) = options_after(&script);
+    let namespace = Namespace::create(options).await.unwrap();
+    tell_host(directory.path(), "umount $D/disk; touch $D/done\n");
+    let look = format!(
+        "cd {}; while [ ! -e done ]; do sleep 0.02; done; grep -c $PWD/disk /proc/self/mountinfo || true",
+        directory.path().display()
+    );
+    assert_eq!(run_in(namespace, &look).await, "0\n");
+}
+
+#[tokio::test]
+async fn the_containers_resolver_comes_back_at_once_however_the_tunnel_ends() {
+    const BEFORE: &str = "nameserver 192.0.2.1\n";
+    let (directory, options) = options_after("mount --bind $D/resolv.conf /etc/resolv.conf");
+    let options = NamespaceOptions { present: true, ..options };
+    let file = directory.path().join("resolv.conf");
+    std::fs::write(&file, BEFORE).unwrap();
+    let state = || std::fs::read_to_string(&file).unwrap();
+    let plan = NetworkPlan { steps: vec![Step::ResolvConf("nameserver 10.96.0.10\n".into())] };
+
+    let namespace = Namespace::create(options.clone()).await.unwrap();
+    namespace.configure(&plan).await.unwrap();
+    assert!(state().ends_with("\nnameserver 10.96.0.10\n"), "{}", state());
+    drop(namespace);
+    assert_eq!(state(), BEFORE, "given up");
+
+    let namespace = Namespace::create(options.clone()).await.unwrap();
+    namespace.configure(&plan).await.unwrap();
+    let init = nix::unistd::Pid::from_raw(init_of(&namespace));
+    nix::sys::signal::kill(init, nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert_eq!(namespace.exited().await, Exit::HelperLost);
+    drop(namespace);
+    assert_ne!(state(), BEFORE, "killed, it could not");
+
+    let namespace = Namespace::create(options).await.unwrap();
+    assert_eq!(state(), BEFORE, "the next one does, before anybody asks for a name");
+    namespace.close().await;
+}
+
+/// The helper's only child.
+fn init_of(namespace: &Namespace) -> i32 {
+    let helper = namespace.helper_pid().unwrap();
+    let children = std::fs::read_to_string(format!("/proc/{helper}/task/{helper}/children")).unwrap();
+    children.trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn where_ipv6_is_switched_off_the_tunnel_goes_without_it() {
+    let (_directory, options) = options_after("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");
+    let namespace = Namespace::create(NamespaceOptions { present: true, ..options }).await.unwrap();
+    let six = [Step::Address("fd05::2/128".parse().unwrap()), Step::Route("::/0".parse().unwrap())];
+    let mut only_six = vec![Step::LoopbackUp, Step::Mtu(1420)];
+    only_six.extend(six.clone());
+    let error = namespace.configure(&NetworkPlan { steps: only_six }).await.unwrap_err();
+    assert!(error.to_string().contains("IPv6 only, which is switched off here"), "{error}");
+
+    let mut both: Vec<_> = client_plan().into_iter().filter(|step| !matches!(step, Step::ResolvConf(_))).collect();
+    both.extend(six);
+    namespace.configure(&NetworkPlan { steps: both }).await.unwrap();
+    let output = run_in(namespace, "cut -f1,2 /proc/net/route").await;
+    assert!(output.contains("wg0\t00000000"), "{output}");
+}
+
+#[tokio::test]
+async fn a_call_that_was_given_up_answers_no_other() {
+    let namespace = Namespace::create(options()).await.unwrap();
+    for _ in 0..3 {
+        // Asked, and given up before the answer can come.
+        tokio::select! {
+            biased;
+            _ = namespace.socket(SocketKind::TcpV4) => panic!("nobody has read the answer yet"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    let bad = NetworkPlan { steps: vec![Step::Mtu(7_000_000)] };
+    namespace.configure(&bad).await.unwrap_err();
+    namespace.socket(SocketKind::UdpV4).await.unwrap();
+    namespace.spawn(shell("exit 3")).await.unwrap();
+    assert_eq!(namespace.exited().await, Exit::Code(3));
+}
+
 #[tokio::test]
 async fn what_the_command_left_behind_ends_with_the_namespace() {
     let namespace = Namespace::create(options()).await.unwrap();
@@ -154,18 +325,19 @@ async fn a_box_is_read_only_and_hides_homes() {
         "cat {page}/page; echo; ls -A /home /root /run 2>/dev/null | grep -v : | tr -d '\\n'; echo; \
          touch /tmp/mine && echo tmp; touch /etc/mine /usr/mine {page}/mine 2>/dev/null || echo read-only; \
          cat {secret}/key 2>/dev/null || echo hidden; grep NoNewPrivs /proc/self/status | cut -f2; \
-         id -u; grep CapEff /proc/self/status | cut -f2",
+         id -u; grep CapEff /proc/self/status | cut -f2; cat /etc/resolv.conf",
         page = recipes.path().display(),
         secret = secret.path().display(),
     );
     let options = NamespaceOptions { boxed: Some(boxed), unprivileged_ports: true, ..options() };
-    let (exit, output) = run(options, &[Step::LoopbackUp], &script).await;
+    let plan = [Step::LoopbackUp, Step::ResolvConf("nameserver 10.96.0.10\n".into())];
+    let (exit, output) = run(options, &plan, &script).await;
     assert_eq!(exit, Exit::Code(0), "{output}");
     let uid = if nix_uid() == 0 { 65534 } else { nix_uid() }.to_string();
     // Recipes below a hidden home or /tmp leave their own path visible there, and nothing else.
     let lines: Vec<_> = output.lines().collect();
     assert_eq!(lines[0], "hello", "{output}");
-    let rest = ["tmp", "read-only", "hidden", "1", &uid, "0000000000000000"];
+    let rest = ["tmp", "read-only", "hidden", "1", &uid, "0000000000000000", "nameserver 10.96.0.10"];
     assert_eq!(lines[2..], rest, "{output}");
 }
 

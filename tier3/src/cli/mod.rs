@@ -3,8 +3,9 @@
 pub(crate) mod args;
 mod export;
 mod progress;
-mod signals;
+pub(crate) mod signals;
 pub(crate) mod status;
+mod supervise;
 mod terminal;
 
 use std::ffi::OsString;
@@ -14,13 +15,15 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use sinfonia_tier3::nearby::{self, BROWSE_LIMIT};
-use sinfonia_tier3::{Command, Config, Deployments, Error, Exit, Tier3, Tunnel};
+use sinfonia_tier3::{Config, Deployments, Error, Exit, Tier3, Tunnel};
 use tracing::Instrument as _;
 use url::Url;
 
 use args::{Invocation, Task};
 use progress::Progress;
-use signals::Signals;
+use signals::{Arrived, Signals};
+use status::Ending;
+use supervise::supervise;
 use terminal::Terminal;
 
 const NET_ADMIN: &str = "Start it with `--cap-add NET_ADMIN --device /dev/net/tun`.";
@@ -28,7 +31,7 @@ const NET_ADMIN: &str = "Start it with `--cap-add NET_ADMIN --device /dev/net/tu
 /// Why the program ends before the application did.
 enum Early {
     Failed(Error),
-    Interrupted(i32),
+    Interrupted(Arrived),
     /// Said already.
     Status(u8),
 }
@@ -39,8 +42,8 @@ impl From<Error> for Early {
     }
 }
 
-/// Does what the command line asks; the exit status.
-pub(crate) async fn run(invocation: Invocation) -> anyhow::Result<u8> {
+/// Does what the command line asks.
+pub(crate) async fn run(invocation: Invocation) -> anyhow::Result<Ending> {
     if let Some(path) = &invocation.token_file {
         sinfonia_credentials::warn_if_exposed(path);
     }
@@ -63,38 +66,64 @@ pub(crate) async fn run(invocation: Invocation) -> anyhow::Result<u8> {
         }
     };
     Ok(match result {
-        Ok(status) | Err(Early::Status(status)) => status,
-        Err(Early::Interrupted(number)) => status::of_signal(number),
+        Ok(ending) => ending,
+        Err(Early::Status(status)) => Ending::Status(status),
+        Err(Early::Interrupted(Arrived { number, from_terminal: true })) => Ending::Key(number),
+        Err(Early::Interrupted(signal)) => Ending::Status(status::of_signal(signal.number)),
         Err(Early::Failed(error)) => {
             report(&error.to_string(), error.advice());
-            status::of_error(&error)
+            Ending::Status(status::of_error(&error))
         }
     })
 }
 
-async fn application(invocation: &Invocation, words: &[OsString], signals: &mut Signals) -> Result<u8, Early> {
+async fn application(invocation: &Invocation, words: &[OsString], signals: &mut Signals) -> Result<Ending, Early> {
     let begun = Instant::now();
     let client = client(invocation, signals).await?;
     let tunnel = connect(&client, invocation, signals, begun).await?;
     let mut terminal = Terminal::in_foreground();
     let result = supervise(&tunnel, words, signals, terminal.as_mut()).instrument(tracing::info_span!("run")).await;
-    if let Some(terminal) = terminal {
+    if let Some(terminal) = &terminal {
         terminal.reclaim();
     }
-    // Whoever waits for the release can be told not to.
-    tokio::select! {
-        () = tunnel.close() => {}
-        _ = signals.next() => {}
-    }
+    let lent = terminal.filter(Terminal::is_lent);
+    let key = match result {
+        Ok(Exit::Signal(number)) if signals::is_key(number) => Some(number),
+        _ => None,
+    };
+    let late = key.filter(|number| lent.is_none() && !signals.had_key(*number));
+    close(tunnel, signals, late).await;
     let exit = result?;
     if exit == Exit::HelperLost {
         report("the application's namespace ended under it", Some("Was its helper process killed?"));
     }
-    Ok(status::of_exit(exit))
+    Ok(match (key, lent) {
+        (Some(number), Some(terminal)) => {
+            terminal.pass_on_key(number);
+            Ending::Key(number)
+        }
+        (Some(number), None) if signals.had_key(number) => Ending::Key(number),
+        _ => Ending::Status(status::of_exit(exit)),
+    })
+}
+
+/// Ends the tunnel. Whoever waits for the release can be told not to, but not by the key that ended the application and
+/// arrives here `late`.
+async fn close(tunnel: Tunnel, signals: &mut Signals, mut late: Option<i32>) {
+    let closing = tunnel.close();
+    tokio::pin!(closing);
+    loop {
+        tokio::select! {
+            () = &mut closing => return,
+            signal = signals.ending() => if !signal.from_terminal || late.take() != Some(signal.number) {
+                return;
+            },
+        }
+    }
 }
 
 /// Holds the tunnel for whoever is in this network namespace, until told to stop.
-async fn keep(invocation: &Invocation, signals: &mut Signals) -> Result<u8, Early> {
+async fn keep(invocation: &Invocation, signals: &mut Signals) -> Result<Ending, Early> {
     let begun = Instant::now();
     let client = client(invocation, signals).await?;
     if !client.is_present() {
@@ -115,41 +144,10 @@ async fn keep(invocation: &Invocation, signals: &mut Signals) -> Result<u8, Earl
             report("the tunnel's helper process ended unexpectedly", None);
             status::TUNNEL
         }
-        _ = signals.next() => 0,
+        _ = signals.ending() => 0,
     };
-    tokio::select! {
-        () = tunnel.close() => {}
-        _ = signals.next() => {}
-    }
-    Ok(status)
-}
-
-/// Starts the application and passes on what is meant for it until it ends.
-async fn supervise(
-    tunnel: &Tunnel,
-    words: &[OsString],
-    signals: &mut Signals,
-    mut terminal: Option<&mut Terminal>,
-) -> Result<Exit, Error> {
-    let (program, args) =
-        words.split_first().map_or_else(Default::default, |(first, rest)| (first.clone(), rest.to_vec()));
-    tunnel.start(Command { program, args, foreground: terminal.is_some(), ..Command::default() }).await?;
-    // From here on the application is what counts.
-    sinfonia_tunnel::release_code();
-    let exited = tunnel.namespace().exited();
-    tokio::pin!(exited);
-    loop {
-        tokio::select! {
-            exit = &mut exited => return Ok(exit),
-            signal = signals.next() => if !signal.from_terminal {
-                tunnel.namespace().signal(signal.number);
-            },
-            () = tunnel.namespace().stopped() => if let Some(terminal) = &mut terminal {
-                let foreground = terminal.stop_as_well().await;
-                tunnel.namespace().resume(foreground);
-            },
-        }
-    }
+    close(tunnel, signals, None).await;
+    Ok(Ending::Status(status))
 }
 
 async fn connect(
@@ -158,11 +156,19 @@ async fn connect(
     signals: &mut Signals,
     begun: Instant,
 ) -> Result<Tunnel, Early> {
+    let mut present = None;
+    if client.is_present() {
+        // First, since it mends what one that was killed left: its resolver would be asked for the server.
+        present = Some(interruptible(client.namespace(), signals).await?);
+    }
     let deploying = client.deploy();
     let lease = deploying.lease();
     let progress = Progress::start(format!("deploying {}", invocation.name));
     let connecting = async {
-        let namespace = client.namespace().await?;
+        let namespace = match present {
+            Some(namespace) => namespace,
+            None => client.namespace().await?,
+        };
         let deployments = deploying.await?;
         progress.now("waiting for the tunnel".into());
         deployments.connect_in(namespace).await
@@ -171,7 +177,7 @@ async fn connect(
     if let Err(Early::Interrupted(_)) = &connected {
         tokio::select! {
             () = lease.end_if_wanted() => {}
-            _ = signals.next() => {}
+            _ = signals.ending() => {}
         }
     }
     let tunnel = connected?;
@@ -185,7 +191,7 @@ async fn export(
     invocation: &Invocation,
     signals: &mut Signals,
     write: impl FnOnce(&Config) -> Result<(), String>,
-) -> Result<u8, Early> {
+) -> Result<Ending, Early> {
     let client = client(invocation, signals).await?;
     let deploying = client.deploy();
     let progress = Progress::start(format!("deploying {}", invocation.name));
@@ -193,7 +199,7 @@ async fn export(
     drop(progress);
     let config = deployments.config()?;
     match write(&config) {
-        Ok(()) => Ok(0),
+        Ok(()) => Ok(Ending::Status(0)),
         Err(reason) => {
             report(&format!("cannot write {reason}"), Some("Go to a folder that you may write to, with space left."));
             Err(Early::Status(status::CANNOT_WRITE))
@@ -239,7 +245,7 @@ async fn server(invocation: &Invocation, signals: &mut Signals) -> Result<Url, E
 async fn interruptible<T>(work: impl Future<Output = Result<T, Error>>, signals: &mut Signals) -> Result<T, Early> {
     tokio::select! {
         result = work => Ok(result?),
-        signal = signals.next() => Err(Early::Interrupted(signal.number)),
+        signal = signals.ending() => Err(Early::Interrupted(signal)),
     }
 }
 

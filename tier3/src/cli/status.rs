@@ -20,11 +20,21 @@ const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 const SIGNALLED: u8 = 128;
 
+/// How this program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// By itself.
+    Status(u8),
+    /// By this signal, which a key sent: a shell goes on with its script unless it sees that.
+    Key(i32),
+}
+
 /// What users are told.
 pub(crate) const HELP: &str = "\
 Each option can also be set by an environment variable, --handshake-timeout as SINFONIA_HANDSHAKE_TIMEOUT.
 
-Exit status: that of the application, 128+N if signal N ended it, and
+Exit status: that of the application, 128+N if signal N ended it (if that was a key such as Ctrl-C, it ends this program
+too, so that scripts do not go on), and
     2  the command line is wrong
    68  tier1 cannot be reached
    69  no cloudlet for this client

@@ -27,6 +27,26 @@ impl Terminal {
         (alone && is_foreground(group)).then_some(Self { group, lent: true })
     }
 
+    /// Whether the application has the terminal, or had it until it stopped.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// True if the shell brought this program back to the foreground: then the application is to be continued there.
+    pub(crate) fn lend_again(&mut self) -> bool {
+        let back = !self.lent && is_foreground(self.group);
+        self.lent |= back;
+        back
+    }
+
+    /// Sends to the others in this program's group what a key sent to the application, which only that one got.
+    pub(crate) fn pass_on_key(&self, number: i32) {
+        let sent = Signal::try_from(number).and_then(|signal| killpg(self.group, signal));
+        if let Err(error) = sent {
+            tracing::debug!(%error, "the key is not passed on");
+        }
+    }
+
     /// The application has stopped: stops this program's whole group, so that the shell outside has the terminal, and
     /// returns when it is continued; true if that was in the foreground.
     pub(crate) async fn stop_as_well(&mut self) -> bool {

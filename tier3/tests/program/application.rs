@@ -110,9 +110,9 @@ async fn a_kept_key_serves_one_run_and_a_second_run_cleans_up() {
         command
     };
     let mut long = first().spawn().unwrap();
-    while stub.lines().is_empty() || !home.path().join(".cache/sinfonia").join(HELLOWORLD).exists() {
-        tokio::task::yield_now().await;
-    }
+    // It asks with the key that it has kept.
+    stub.requested(1).await;
+    assert!(home.path().join(".cache/sinfonia").join(HELLOWORLD).exists());
     let second = tier3(home.path()).args([&stub.url(), "helloworld", "true"]).output().await.unwrap();
     assert_eq!((second.status.code(), second.stderr.len()), (Some(0), 0));
     drop(long.stdin.take());
@@ -161,6 +161,51 @@ async fn of_three_deployments_the_one_that_answers_is_used_and_the_others_are_re
         stub.lines()[1..].iter().map(|line| line.split_once("?cloudlet=").unwrap().1.to_owned()).collect();
     released.sort();
     assert_eq!(released, ids);
+}
+
+/// A cloudlet's answer with other client addresses and networks.
+fn with_networks(mut deployment: serde_json::Value, addresses: &[&str], networks: &[&str]) -> serde_json::Value {
+    deployment["TunnelConfig"]["address"] = json!(addresses);
+    deployment["TunnelConfig"]["allowedIPs"] = json!(networks);
+    deployment
+}
+
+#[tokio::test]
+async fn the_network_of_the_address_may_be_all_that_is_allowed() {
+    let cloudlet = Cloudlet::start().await;
+    let stub = Stub::start(move |head| {
+        Answer::json(&json!([with_networks(cloudlet.deploy(key_of(head)), &["10.5.0.2/16"], &["10.5.0.0/16"])]))
+    });
+    let output = shell(&stub, &[], &fetch()).await;
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{PAGE}\n"));
+}
+
+/// The kernel takes an IPv6 address only once.
+const TWICE: [&str; 3] = ["10.5.0.2", "fd05::2/64", "fd05::2/128"];
+
+#[tokio::test]
+async fn of_three_deployments_one_that_cannot_be_configured_does_not_end_the_others() {
+    let (good, bad) = (Cloudlet::start().await, Cloudlet::start().await);
+    let stub = Stub::start(move |head| {
+        let broken = with_networks(bad.deploy(key_of(head)), &TWICE, &["0.0.0.0/0"]);
+        Answer::json(&json!([broken, broken, good.deploy(key_of(head))]))
+    });
+    let output = shell(&stub, &["--results", "3"], &fetch()).await;
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{PAGE}\n"));
+}
+
+#[tokio::test]
+async fn a_deployment_that_cannot_be_configured_is_no_matter_of_firewalls() {
+    let cloudlet = Cloudlet::start().await;
+    let stub = Stub::start(move |head| {
+        Answer::json(&json!([with_networks(cloudlet.deploy(key_of(head)), &TWICE, &["0.0.0.0/0"])]))
+    });
+    let output = shell(&stub, &[], "echo never").await;
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(71), 0));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("cannot add address fd05::2/128") && !said.contains("UDP"), "{said}");
 }
 
 #[tokio::test]

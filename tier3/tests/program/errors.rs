@@ -91,9 +91,7 @@ async fn a_signal_ends_the_wait_for_an_answer() {
         let home = tempfile::tempdir().unwrap();
         let before = stub.requests().len();
         let mut child = tier3(home.path()).args([&stub.url(), "helloworld", "true"]).spawn().unwrap();
-        while stub.requests().len() == before {
-            tokio::task::yield_now().await;
-        }
+        stub.requested(before + 1).await;
         let pid = nix::unistd::Pid::from_raw(child.id().unwrap().cast_signed());
         nix::sys::signal::kill(pid, signal).unwrap();
         let ended = tokio::time::timeout(LIMIT, child.wait()).await.unwrap().unwrap();
@@ -200,13 +198,15 @@ async fn a_server_that_needs_another_address_is_named() {
     assert!(ended.stderr.contains("redirects to https://t1.example/"), "{}", ended.stderr);
 }
 
-/// Runs the program after a script, in a user and mount namespace where the script is root.
-async fn run_after(script: &str, words: &[&str]) -> Ended {
+/// Runs the program after a script, in a user and mount namespace, and those of `flags`, where the script is root.
+async fn run_after(flags: &[&str], script: &str, words: &[&str]) -> Ended {
     let home = tempfile::tempdir().unwrap();
     let program = tier3(home.path());
     let mut command = tokio::process::Command::new("unshare");
     command
-        .args(["--user", "--map-root-user", "--mount", "sh", "-ec", script, "sh"])
+        .args(["--user", "--map-root-user", "--mount"])
+        .args(flags)
+        .args(["sh", "-ec", script, "sh"])
         .arg(program.as_std().get_program());
     command.args(words).current_dir(home.path()).env_remove("XDG_CACHE_HOME").env("HOME", home.path());
     let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
@@ -219,7 +219,7 @@ async fn a_full_cache_costs_a_warning() {
     let stub = one_deployment();
     let fill = "mkdir .cache; mount -t tmpfs -o size=8k none .cache; mkdir .cache/sinfonia; \
                 chmod 700 .cache/sinfonia; cat /dev/zero > .cache/filler 2> /dev/null || true; exec \"$@\"";
-    let ended = run_after(fill, &["--config-debug", &stub.url(), "helloworld"]).await;
+    let ended = run_after(&[], fill, &["--config-debug", &stub.url(), "helloworld"]).await;
     assert_eq!(ended.status, 0, "{}", ended.stderr);
     assert!(ended.stderr.contains("No space left on device"), "{}", ended.stderr);
     assert!(ended.stderr.contains("a key that is not kept"), "{}", ended.stderr);
@@ -230,9 +230,33 @@ async fn a_full_cache_costs_a_warning() {
 async fn where_namespaces_are_forbidden_it_says_what_to_enable() {
     let stub = one_deployment();
     let forbid = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set -all -- \"$@\"";
-    let ended = run_after(forbid, &[&stub.url(), "helloworld", "true"]).await;
+    let ended = run_after(&[], forbid, &[&stub.url(), "helloworld", "true"]).await;
     assert_eq!(ended.status, 77, "{}", ended.stderr);
     for text in ["cannot make user, network, mount and PID namespaces", "max_user_namespaces", "run as root"] {
         assert!(ended.stderr.contains(text), "{}", ended.stderr);
     }
+}
+
+#[tokio::test]
+async fn in_a_container_no_name_is_asked_of_the_tunnel_of_a_client_that_was_killed() {
+    let script = r#"
+        ip link set lo up
+        printf '%s\n' '# sinfonia-tier3 puts this back when it ends:' '#| nameserver 127.0.0.1' \
+            'nameserver 127.0.0.2' > resolv.conf
+        mount --bind resolv.conf /etc/resolv.conf
+        # Has the port when this goes on.
+        perl -MIO::Socket::INET -e '
+            my $socket = IO::Socket::INET->new(LocalAddr => "127.0.0.1:53", Proto => "udp") or die $!;
+            exit if fork;
+            alarm 10;
+            $socket->recv(my $question, 999);
+            open(my $asked, ">", "asked") or die $!;
+        '
+        exec "$@"
+    "#;
+    let ended = run_after(&["--net"], script, &["--sidecar", "http://tier1.test:5000", "helloworld"]).await;
+    assert_eq!(ended.status, 68, "{}", ended.stderr);
+    assert!(ended.home.path().join("asked").exists(), "{}", ended.stderr);
+    let left = std::fs::read_to_string(ended.home.path().join("resolv.conf")).unwrap();
+    assert_eq!(left, "nameserver 127.0.0.1\n");
 }

@@ -6,4 +6,5 @@ mod application;
 mod errors;
 mod library;
 mod support;
+mod terminal;
 mod tokens;

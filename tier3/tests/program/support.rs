@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use sinfonia_tunnel::{
 };
 use sinfonia_wire::PublicKey;
 use tokio::process::Command;
+use tokio::sync::watch;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_sinfonia-tier3");
 pub(crate) const HELLOWORLD: &str = "00000000-0000-0000-0000-000000000000";
@@ -57,14 +58,14 @@ impl Answer {
 /// An HTTP server that answers each request by a function of its head.
 pub(crate) struct Stub {
     pub(crate) address: SocketAddr,
-    requests: Arc<Mutex<Vec<String>>>,
+    requests: Arc<watch::Sender<Vec<String>>>,
 }
 
 impl Stub {
     pub(crate) fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let requests = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::new(watch::Sender::new(Vec::new()));
         let (seen, answer) = (requests.clone(), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -81,7 +82,15 @@ impl Stub {
 
     /// The heads of all requests so far.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        self.requests.borrow().clone()
+    }
+
+    /// Waits until there were this many.
+    pub(crate) async fn requested(&self, count: usize) {
+        let mut requests = self.requests.subscribe();
+        let enough = requests.wait_for(|requests| requests.len() >= count);
+        let came = tokio::time::timeout(LIMIT, enough).await.is_ok();
+        assert!(came, "waited in vain for request {count}: {:?}", self.lines());
     }
 
     /// The request lines of all requests so far, without the protocol.
@@ -91,7 +100,7 @@ impl Stub {
     }
 }
 
-fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &dyn Fn(&str) -> Answer) {
+fn serve(mut stream: TcpStream, seen: &watch::Sender<Vec<String>>, answer: &dyn Fn(&str) -> Answer) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -101,7 +110,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &dyn Fn(&str)
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).unwrap();
-    seen.lock().unwrap().push(head.clone());
+    seen.send_modify(|seen| seen.push(head.clone()));
     let text = match answer(&head) {
         Answer::Http(status, kind, body) => format!(
             "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",

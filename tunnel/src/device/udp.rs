@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
@@ -43,6 +44,9 @@ impl Udp {
             socket.set_only_v6(false)?;
         }
         enlarge_buffers(&socket);
+        if let Err(error) = allow_fragments(&socket) {
+            tracing::debug!(%error, "routers are not to fragment datagrams");
+        }
         socket.set_write_timeout(Some(SEND_LIMIT))?;
         socket.bind(&address.into())?;
         let socket = UdpSocket::from(socket);
@@ -158,6 +162,20 @@ fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
     Some(mapped.unwrap_or(SocketAddr::V6(v6)))
 }
 
+/// Lets routers fragment what does not fit, as the kernel's WireGuard does: the tunnel's MTU was chosen by what was known of
+/// the way at the start, and what a tunnel carries is not sent again in smaller pieces.
+fn allow_fragments(socket: &Socket) -> io::Result<()> {
+    let dont: libc::c_int = libc::IP_PMTUDISC_DONT;
+    let length = libc::socklen_t::try_from(size_of_val(&dont)).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads `length` bytes, one int, from `dont`, which outlives the call.
+    let result = unsafe {
+        let value = (&raw const dont).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, value, length)
+    };
+    Errno::result(result)?;
+    Ok(())
+}
+
 fn enlarge_buffers(socket: &Socket) {
     for result in [socket.set_recv_buffer_size(SOCKET_BUFFER), socket.set_send_buffer_size(SOCKET_BUFFER)] {
         if let Err(error) = result {
@@ -202,6 +220,21 @@ mod tests {
                 let datagrams = sent_and_received(segments, address.parse().unwrap());
                 assert_eq!(datagrams, [b"one".to_vec(), b"two".to_vec(), b"3".to_vec()], "{address} {segments}");
             }
+        }
+    }
+
+    #[test]
+    fn datagrams_may_be_fragmented_on_their_way() {
+        for address in ["127.0.0.1:0", "[::]:0"] {
+            let udp = Udp::bind(address.parse().unwrap()).unwrap();
+            let (mut value, mut length): (libc::c_int, _) = (-1, 4);
+            // SAFETY: the kernel writes at most `length` bytes, one int, into `value`.
+            let result = unsafe {
+                let value = (&raw mut value).cast();
+                let fd = udp.socket.as_raw_fd();
+                libc::getsockopt(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, value, &raw mut length)
+            };
+            assert_eq!((result, value), (0, libc::IP_PMTUDISC_DONT), "{address}");
         }
     }
 

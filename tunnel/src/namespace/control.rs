@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::process::Stdio as ProcessStdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
@@ -16,7 +17,7 @@ use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::message::{Failure, Reply, Request, receive, send};
-use super::{Exit, NamespaceError, NamespaceOptions, Stdio, helper};
+use super::{CLOSING, Exit, NamespaceError, NamespaceOptions, Stdio, helper};
 
 /// The helper's steps take milliseconds; more means that it hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -26,10 +27,20 @@ type Answer = Result<Option<OwnedFd>, Failure>;
 #[derive(Debug)]
 pub(super) struct Control {
     socket: Arc<AsyncFd<OwnedFd>>,
-    answers: Mutex<mpsc::Receiver<Answer>>,
+    answers: Mutex<Answers>,
     exit: watch::Receiver<Option<Exit>>,
     stops: Arc<Notify>,
     reader: JoinHandle<()>,
+    /// The helper leaves traces unless it is waited for.
+    awaited: bool,
+}
+
+/// What the helper answers, in the order in which it was asked.
+#[derive(Debug)]
+struct Answers {
+    receiver: mpsc::Receiver<Answer>,
+    /// How many are still to come, also those that nobody waits for any more.
+    unanswered: usize,
 }
 
 /// Starts a helper process; its socket, its handle, and the pipe of its output if that is captured.
@@ -59,12 +70,16 @@ pub(super) fn start_helper(options: &NamespaceOptions) -> Result<(Control, Child
         }
     };
     let socket = theirs.as_raw_fd();
-    // SAFETY: dup2 and fcntl are async-signal-safe (signal-safety(7)), and `theirs` is open until after the spawn.
+    // SAFETY: dup2, fcntl and pthread_sigmask are async-signal-safe (signal-safety(7)), and `theirs` is open until after the spawn.
     unsafe {
-        command.pre_exec(move || pass_socket(socket));
+        command.pre_exec(move || {
+            // Until the helper ignores what a terminal sends to all of a group. Its command gets an empty mask.
+            helper::terminal_signals().thread_block()?;
+            pass_socket(socket)
+        });
     }
     let child = command.spawn().map_err(failed)?;
-    let control = Control::new(ours).map_err(failed)?;
+    let control = Control::new(ours, options.present).map_err(failed)?;
     Ok((control, child, output))
 }
 
@@ -88,8 +103,21 @@ fn pass_socket(socket: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+impl Answers {
+    /// The answer to what was asked last; those before it are dropped.
+    async fn last(&mut self) -> Option<Answer> {
+        loop {
+            let answer = self.receiver.recv().await?;
+            self.unanswered -= 1;
+            if self.unanswered == 0 {
+                return Some(answer);
+            }
+        }
+    }
+}
+
 impl Control {
-    fn new(socket: OwnedFd) -> io::Result<Self> {
+    fn new(socket: OwnedFd, awaited: bool) -> io::Result<Self> {
         // SAFETY: an OwnedFd keeps its descriptor open, and the same, until it is dropped.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(io::Error::from)?;
         let socket = Arc::new(socket);
@@ -97,7 +125,8 @@ impl Control {
         let (exit, watcher) = watch::channel(None);
         let stops = Arc::<Notify>::default();
         let reader = tokio::spawn(read(socket.clone(), answers, exit, stops.clone()));
-        Ok(Self { socket, answers: Mutex::new(receiver), exit: watcher, stops, reader })
+        let answers = Mutex::new(Answers { receiver, unanswered: 0 });
+        Ok(Self { socket, answers, exit: watcher, stops, reader, awaited })
     }
 
     /// Asks, and waits for the answer: a descriptor if one came with it. `program` is what a spawn starts.
@@ -108,7 +137,9 @@ impl Control {
     ) -> Result<Option<OwnedFd>, NamespaceError> {
         let mut answers = self.answers.lock().await;
         send(self.socket.as_raw_fd(), request, None).map_err(|_| NamespaceError::HelperLost)?;
-        match tokio::time::timeout(ANSWER_LIMIT, answers.recv()).await {
+        // It stays so for the next call, should this one be given up.
+        answers.unanswered += 1;
+        match tokio::time::timeout(ANSWER_LIMIT, answers.last()).await {
             Ok(Some(Ok(attached))) => Ok(attached),
             Ok(Some(Err(failure))) => Err(NamespaceError::from_failure(failure, program)),
             Ok(None) => Err(NamespaceError::HelperLost),
@@ -120,6 +151,21 @@ impl Control {
     pub(super) fn tell(&self, request: &Request) {
         if let Err(error) = send(self.socket.as_raw_fd(), request, None) {
             tracing::debug!(%error, "namespace helper is gone");
+        }
+    }
+
+    /// Tells the helper to clean up and end; it closes its end last.
+    pub(super) fn hang_up(&self) {
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
+    }
+
+    /// Blocks until the helper has ended, for who cannot await it: milliseconds, unless it hangs.
+    fn wait_for_end(&self) {
+        let mut ended = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
+        let limit = PollTimeout::try_from(CLOSING).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut ended, limit) {
+            Ok(1) => {}
+            result => tracing::warn!(?result, "a namespace helper did not end in time"),
         }
     }
 
@@ -138,9 +184,12 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // The reader holds the socket too, and the helper ends when it closes. shutdown(2) tells it at once.
+        // The reader holds the socket too.
         self.reader.abort();
-        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        self.hang_up();
+        if self.awaited {
+            self.wait_for_end();
+        }
     }
 }
 
@@ -162,6 +211,10 @@ async fn read(
             }
             Ok(Some((Reply::Stopped, _))) => {
                 stops.notify_one();
+                continue;
+            }
+            Ok(Some((Reply::Warned(text), _))) => {
+                tracing::warn!("{text}");
                 continue;
             }
             Ok(None) => break,

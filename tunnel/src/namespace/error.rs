@@ -80,6 +80,7 @@ fn describe(step: &Stage) -> String {
         Stage::Hide(path) => format!("cannot hide {} from the command", path.display()),
         Stage::Show(path) => format!("cannot show {} to the command", path.display()),
         Stage::Configure(step) => format!("cannot {step}"),
+        Stage::Ipv6 => "cannot use the tunnel".into(),
         Stage::Socket => "cannot open a socket in the namespace".into(),
         Stage::Spawn => "cannot start the command".into(),
     }

@@ -22,11 +22,11 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid};
 
 use super::message::{Failure, Reply, Request, Stage, Start, receive, send};
-use super::present::{self, Present};
+use super::present::Present;
+use super::setup::Setup;
 use super::{Exit, SocketKind, command, mounts};
 use crate::memory::release_code;
-use crate::netlink::Network;
-use crate::plan::{NetworkPlan, Step};
+use crate::plan::NetworkPlan;
 use crate::tun::Tun;
 
 /// The name by which an executable knows that it was started as a helper.
@@ -107,9 +107,14 @@ fn in_new_namespaces(start: &Start, user_namespace: bool) -> ExitCode {
     }
 }
 
+/// What the terminal or a shell sends to all of a process group.
+pub(super) fn terminal_signals() -> SigSet {
+    [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM].into_iter().collect()
+}
+
 fn ignore_terminal_signals() {
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM] {
+    for signal in &terminal_signals() {
         // SAFETY: ignoring a signal runs no handler.
         let _ = unsafe { sigaction(signal, &ignore) };
     }
@@ -124,22 +129,26 @@ fn init(start: &Start, user_namespace: bool) -> io::Result<()> {
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
     // Undone when this function is left, whatever the reason.
-    let _present = if start.present { Some(Present::enter()?) } else { None };
+    let mut stay = if start.present { Some(Present::enter()?) } else { None };
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    match prepare(start) {
+    match prepare(start, stay.as_mut()) {
         Ok(tun) => send(control.as_raw_fd(), &Reply::Done, Some(tun.as_fd()))?,
         Err(failure) => return send(control.as_raw_fd(), &Reply::Failed(failure), None),
     }
-    let (boxed, present) = (start.boxed.is_some(), start.present);
-    let mut init = Init { control, user_namespace, boxed, present, command: None, foreground: false };
+    let (boxed, setup) = (start.boxed.is_some(), Setup::new(start.present));
+    let mut init = Init { _stay: stay, control, user_namespace, boxed, setup, command: None, foreground: false };
     loop {
-        let mut ready =
-            [PollFd::new(init.control.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let watched = [init.control.as_fd(), signals.as_fd()].into_iter().chain(init.setup.changes());
+        let mut ready: Vec<_> = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut ready, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let [asked, died] = ready.map(|fd| fd.any().unwrap_or_default());
+        let is_ready = |index: usize| ready.get(index).and_then(PollFd::any).unwrap_or_default();
+        let (asked, died, changed) = (is_ready(0), is_ready(1), is_ready(2));
+        if changed && let Some(text) = init.setup.keep_resolver() {
+            init.warn(text);
+        }
         if died {
             while signals.read_signal()?.is_some() {}
             init.reap()?;
@@ -160,11 +169,14 @@ fn claim_control() -> io::Result<OwnedFd> {
 }
 
 /// What needs doing once, before the owner knows of the namespace. The interface's descriptor.
-fn prepare(start: &Start) -> Result<OwnedFd, Failure> {
+fn prepare(start: &Start, stay: Option<&mut Present>) -> Result<OwnedFd, Failure> {
     if !start.present {
-        mounts::isolate().map_err(|error| Stage::Mounts.failed(&error))?;
+        mounts::isolate(start.boxed.is_some()).map_err(|error| Stage::Mounts.failed(&error))?;
     }
     let tun = Tun::create().map_err(|error| Stage::Tun.failed(&error))?;
+    if let Some(stay) = stay {
+        stay.begin().map_err(|error| Stage::Configure("put back /etc/resolv.conf".into()).failed(&error))?;
+    }
     if start.unprivileged_ports {
         fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").map_err(|error| Stage::Ports.failed(&error))?;
     }
@@ -175,10 +187,12 @@ fn prepare(start: &Start) -> Result<OwnedFd, Failure> {
 }
 
 struct Init {
+    // Before the socket, whose end tells the owner that all is undone.
+    _stay: Option<Present>,
     control: OwnedFd,
     user_namespace: bool,
     boxed: bool,
-    present: bool,
+    setup: Setup,
     command: Option<Pid>,
     /// The command has a process group of its own, whose stops its owner does not see.
     foreground: bool,
@@ -194,7 +208,7 @@ impl Init {
         let mut attached = None;
         let result = match request {
             Request::Start(_) => Err(Stage::Namespaces.failed(&io::Error::other("already started"))),
-            Request::Configure(plan) => configure(&plan, self.present),
+            Request::Configure(plan) => self.configure(&plan),
             Request::Socket(kind) => {
                 open_socket(kind).map(|fd| attached = Some(fd)).map_err(|errno| Stage::Socket.failed(&errno.into()))
             }
@@ -228,6 +242,18 @@ impl Init {
         Ok(true)
     }
 
+    fn configure(&mut self, plan: &NetworkPlan) -> Result<(), Failure> {
+        let mut warnings = Vec::new();
+        let result = self.setup.configure(plan, &mut warnings);
+        warnings.into_iter().for_each(|text| self.warn(text));
+        result
+    }
+
+    /// The owner has a log, unlike this process. When it is gone nobody needs to know.
+    fn warn(&self, text: String) {
+        let _ = send(self.control.as_raw_fd(), &Reply::Warned(text), None);
+    }
+
     /// Buries the dead: the command's end is news for the owner, orphans' is not.
     fn reap(&mut self) -> io::Result<()> {
         loop {
@@ -248,26 +274,6 @@ impl Init {
             }
         }
     }
-}
-
-fn configure(plan: &NetworkPlan, present: bool) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(|error| Stage::Configure("talk to the kernel".into()).failed(&error))?;
-    runtime.block_on(async {
-        let network = Network::open().map_err(|error| Stage::Configure("talk to the kernel".into()).failed(&error))?;
-        let steps = if present { present::adapted(&plan.steps) } else { plan.steps.clone() };
-        for step in &steps {
-            let done = match step {
-                Step::ResolvConf(text) if present => present::replace_resolv_conf(text),
-                Step::ResolvConf(text) => mounts::replace_resolv_conf(text),
-                other => network.apply(other).await,
-            };
-            done.map_err(|error| Stage::Configure(step.to_string()).failed(&error))?;
-        }
-        Ok(())
-    })
 }
 
 fn open_socket(kind: SocketKind) -> Result<OwnedFd, Errno> {

@@ -51,6 +51,8 @@ pub(crate) enum Reply {
     Exited(Exit),
     /// The command in the foreground stopped; not an answer to a request either.
     Stopped,
+    /// What a person should know of, although nothing failed; not an answer either.
+    Warned(String),
 }
 
 /// Which step failed, and how.
@@ -72,6 +74,7 @@ pub(crate) enum Stage {
     Hide(PathBuf),
     Show(PathBuf),
     Configure(String),
+    Ipv6,
     Socket,
     Spawn,
 }

@@ -10,7 +10,10 @@ mod error;
 pub mod helper;
 mod message;
 mod mounts;
+mod possible;
 mod present;
+mod resolver;
+mod setup;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -106,12 +109,13 @@ pub enum Exit {
     HelperLost,
 }
 
-/// How long [`Namespace::close`] waits before it kills.
+/// How long a helper may take to clean up before it is killed.
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// A network namespace with a TUN interface in it.
 #[derive(Debug)]
 pub struct Namespace {
+    // First, since the helper is killed with `child`.
     control: Control,
     child: tokio::process::Child,
     tun: Mutex<Option<Tun>>,
@@ -127,9 +131,10 @@ impl Namespace {
         let (control, child, output) = control::start_helper(&options)?;
         let NamespaceOptions { boxed, unprivileged_ports, present, .. } = options;
         let start = Start { boxed, unprivileged_ports, present };
-        let tun = control.call(&Request::Start(start), None).await?.ok_or(NamespaceError::HelperLost)?;
-        let tun = Mutex::new(Some(Tun::from_fd(tun)));
-        Ok(Self { control, child, tun, output: Mutex::new(output) })
+        let namespace = Self { control, child, tun: Mutex::default(), output: Mutex::new(output) };
+        let tun = namespace.control.call(&Request::Start(start), None).await?.ok_or(NamespaceError::HelperLost)?;
+        *namespace.tun.lock().unwrap_or_else(PoisonError::into_inner) = Some(Tun::from_fd(tun));
+        Ok(namespace)
     }
 
     /// The interface's other end, once.
@@ -194,10 +199,9 @@ impl Namespace {
     }
 
     /// Ends everything in the namespace and waits until it is gone.
-    pub async fn close(self) {
-        let Self { control, mut child, .. } = self;
-        drop(control);
-        if tokio::time::timeout(CLOSING, child.wait()).await.is_err() {
+    pub async fn close(mut self) {
+        self.control.hang_up();
+        if tokio::time::timeout(CLOSING, self.child.wait()).await.is_err() {
             // Dropping the child kills it; the kernel takes the rest with it.
             tracing::warn!("a namespace helper did not end by itself and is killed");
         }

@@ -9,18 +9,15 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
 use nix::libc;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 
 use super::BoxOptions;
 use super::message::{Failure, Stage};
+use super::resolver::RESOLV_CONF;
 
 const NONE: Option<&str> = None;
-const PROC: &str = "/proc";
-
-/// Resolvers that the C library asks before it reads resolv.conf: they would answer from outside the tunnel.
-const RESOLVER_SOCKETS: [&str; 4] =
-    ["/run/nscd/socket", "/var/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve", "/run/avahi-daemon/socket"];
+pub(super) const PROC: &str = "/proc";
 
 /// Where a boxed command finds nothing of the host: people's files, and sockets of services.
 const HIDDEN: [&str; 8] = ["/home", "/root", "/run", "/tmp", "/var/tmp", "/dev/shm", "/mnt", "/media"];
@@ -28,9 +25,11 @@ const HIDDEN: [&str; 8] = ["/home", "/root", "/run", "/tmp", "/var/tmp", "/dev/s
 /// Of the hidden, where a boxed command may write.
 const WRITABLE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
-/// Detaches this mount namespace from its parent and shows the new PID namespace in /proc.
-pub(super) fn isolate() -> io::Result<()> {
-    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)?;
+/// Detaches this mount namespace from its parent and shows the new PID namespace in /proc. What the host unmounts goes from
+/// here too, so that nothing keeps it busy; but into a box comes nothing that the host mounts later.
+pub(super) fn isolate(boxed: bool) -> io::Result<()> {
+    let propagation = if boxed { MsFlags::MS_PRIVATE } else { MsFlags::MS_SLAVE };
+    mount(NONE, "/", NONE, MsFlags::MS_REC | propagation, NONE)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     if let Err(error) = mount(Some("proc"), PROC, Some("proc"), flags, NONE) {
         // In a container whose /proc is partly masked the kernel refuses a new one; the old one stays.
@@ -39,28 +38,9 @@ pub(super) fn isolate() -> io::Result<()> {
     Ok(())
 }
 
-/// Shows `text` as /etc/resolv.conf and hides the sockets of resolvers that would be asked instead.
-pub(super) fn replace_resolv_conf(text: &str) -> io::Result<()> {
-    let target = fs::canonicalize("/etc/resolv.conf").map_err(|error| {
-        io::Error::new(error.kind(), format!("it is missing or points nowhere; make it, if only empty ({error})"))
-    })?;
-    // The file lives on a tmpfs that covers /proc for a moment: a place that always exists, with nothing to
-    // clean up after a crash. The bind mount keeps the file when the tmpfs goes.
-    mount(Some("tmpfs"), PROC, Some("tmpfs"), MsFlags::empty(), Some("size=64k,mode=0755"))?;
-    let file = Path::new(PROC).join("resolv.conf");
-    let shown = fs::write(&file, text).and_then(|()| bind(&file, &target));
-    umount2(PROC, MntFlags::MNT_DETACH)?;
-    shown?;
-    for socket in RESOLVER_SOCKETS.map(Path::new) {
-        if socket.exists() {
-            bind(Path::new("/dev/null"), socket)?;
-        }
-    }
-    Ok(())
-}
-
 /// Boxes the command in: read-only root, private temporary directories, no homes and no sockets of services.
 pub(super) fn enter_box(options: &BoxOptions) -> Result<(), Failure> {
+    let resolv_conf = fs::canonicalize(RESOLV_CONF).ok();
     let mut shown = Vec::new();
     for path in &options.visible {
         let path = fs::canonicalize(path).map_err(|error| Stage::Show(path.clone()).failed(&error))?;
@@ -73,6 +53,9 @@ pub(super) fn enter_box(options: &BoxOptions) -> Result<(), Failure> {
         if path.is_dir() {
             hide(path).map_err(|error| Stage::Hide(path.to_owned()).failed(&error))?;
         }
+    }
+    if let Some(target) = resolv_conf.filter(|target| !target.exists()) {
+        make_empty(&target).map_err(|error| Stage::Hide(target).failed(&error))?;
     }
     for (path, fd) in &shown {
         let source = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
@@ -89,6 +72,14 @@ pub(super) fn enter_box(options: &BoxOptions) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Makes a file for the tunnel's to be mounted on, where the host's, to which a link in /etc leads, is hidden.
+fn make_empty(path: &Path) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    fs::File::create(path).map(drop)
+}
+
 fn hide(path: &Path) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let mode = if WRITABLE.iter().any(|writable| path == Path::new(writable)) { "1777" } else { "0755" };
@@ -96,7 +87,7 @@ fn hide(path: &Path) -> io::Result<()> {
     Ok(mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(data.as_str()))?)
 }
 
-fn bind(source: &Path, target: &Path) -> io::Result<()> {
+pub(super) fn bind(source: &Path, target: &Path) -> io::Result<()> {
     Ok(mount(Some(source), target, NONE, MsFlags::MS_BIND, NONE)?)
 }
 

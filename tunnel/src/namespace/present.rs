@@ -5,13 +5,10 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use ipnet::IpNet;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-
-use crate::plan::Step;
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -20,7 +17,10 @@ const MARK: &str = "# sinfonia-tier3 puts this back when it ends:\n";
 const KEPT: &str = "#| ";
 
 /// The stay in the present namespaces; when it ends, its commands end and the resolver's configuration is as before.
-pub(super) struct Present(());
+pub(super) struct Present {
+    /// The interface is ours: no other tunnel is here, which would need the resolver's configuration as it is.
+    alone: bool,
+}
 
 impl Present {
     /// Orphans of commands become children of this process, to be ended with it; and what a terminal or an engine sends to all
@@ -32,7 +32,13 @@ impl Present {
             signals.add(signal);
         }
         signals.thread_block()?;
-        Ok(Self(()))
+        Ok(Self { alone: false })
+    }
+
+    /// With the interface made: puts back what a tunnel that was killed has left, so that its resolver is not asked any more.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        self.alone = true;
+        restore()
     }
 }
 
@@ -45,7 +51,9 @@ impl Drop for Present {
                 let _ = waitpid(child, None);
             }
         }
-        if let Err(error) = restore() {
+        if self.alone
+            && let Err(error) = restore()
+        {
             tracing::warn!(%error, "{RESOLV_CONF} stays as the tunnel needed it");
         }
     }
@@ -65,7 +73,10 @@ pub(super) fn replace_resolv_conf(text: &str) -> io::Result<()> {
 }
 
 fn restore() -> io::Result<()> {
-    let present = fs::read_to_string(RESOLV_CONF)?;
+    let present = match fs::read_to_string(RESOLV_CONF) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        present => present?,
+    };
     // Somebody else's is not ours to change.
     if present.starts_with(MARK) { write_over(Path::new(RESOLV_CONF), &original(&present)) } else { Ok(()) }
 }
@@ -95,32 +106,6 @@ fn original(present: &str) -> String {
     }
 }
 
-/// The steps as they work beside what this network has: where it has no IPv6, which Docker switches off unless it is wanted,
-/// without that; and with halves of a default route, which go before the one that is there and stays.
-pub(super) fn adapted(steps: &[Step]) -> Vec<Step> {
-    adapt(steps, !is_switched_off(Path::new("/proc/sys/net/ipv6/conf/default/disable_ipv6")))
-}
-
-fn adapt(steps: &[Step], has_ipv6: bool) -> Vec<Step> {
-    let possible = steps.iter().filter(|step| {
-        let six = matches!(step, Step::Address(IpNet::V6(_)) | Step::Route(IpNet::V6(_)));
-        has_ipv6 || !six
-    });
-    possible.flat_map(|step| halves(step).unwrap_or_else(|| vec![step.clone()])).collect()
-}
-
-/// The two routes instead of a default route; none for any other step.
-fn halves(step: &Step) -> Option<Vec<Step>> {
-    match step {
-        Step::Route(network) if network.prefix_len() == 0 => Some(network.subnets(1).ok()?.map(Step::Route).collect()),
-        _ => None,
-    }
-}
-
-fn is_switched_off(file: &Path) -> bool {
-    fs::read_to_string(file).map_or(true, |value| value.trim() == "1")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,23 +127,6 @@ mod tests {
             write_over(file.path(), text).unwrap();
             assert_eq!(fs::read_to_string(file.path()).unwrap(), text);
         }
-    }
-
-    #[test]
-    fn a_default_route_comes_in_halves() {
-        let steps = [
-            Step::LinkUp,
-            Step::Address("fd00::5/128".parse().unwrap()),
-            Step::Route("0.0.0.0/0".parse().unwrap()),
-            Step::Route("::/0".parse().unwrap()),
-            Step::Route("10.0.0.0/8".parse().unwrap()),
-        ];
-        let route = |network: &str| Step::Route(network.parse().unwrap());
-        let four = [Step::LinkUp, route("0.0.0.0/1"), route("128.0.0.0/1"), route("10.0.0.0/8")];
-        assert_eq!(adapt(&steps, false), four);
-        let both = adapt(&steps, true);
-        assert!(both.contains(&route("::/1")) && both.contains(&route("8000::/1")) && both.contains(&steps[1]));
-        assert!(!both.contains(&steps[2]) && !both.contains(&steps[3]));
     }
 
     #[test]
