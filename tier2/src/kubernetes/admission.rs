@@ -56,7 +56,8 @@ impl Load {
             .filter(|object| object.metadata.name.as_deref() != Some(but) && !object.is_leaving() && counts(object));
         others.fold(Self { total: 0, of_client: 0 }, |load, object| Self {
             total: load.total + 1,
-            of_client: load.of_client + usize::from(client.is_some() && object.spec.client_address.map(client_network) == client),
+            of_client: load.of_client
+                + usize::from(client.is_some() && object.spec.client_address.map(client_network) == client),
         })
     }
 }
