@@ -29,19 +29,19 @@ impl<'writer> FormatFields<'writer> for JsonObject {
 }
 
 /// Fields that can take one more, after they were formatted.
-pub(crate) trait Extend: Sized {
+pub(crate) trait AddField: Sized {
     /// Adds the field `name` with `value`, which needs no escaping.
-    fn extend(fields: &mut FormattedFields<Self>, name: &str, value: &str);
+    fn add_field(fields: &mut FormattedFields<Self>, name: &str, value: &str);
 }
 
-impl Extend for JsonObject {
-    fn extend(fields: &mut FormattedFields<Self>, name: &str, value: &str) {
+impl AddField for JsonObject {
+    fn add_field(fields: &mut FormattedFields<Self>, name: &str, value: &str) {
         add_members(&mut fields.fields, &format!(r#"{{"{name}":"{value}"}}"#));
     }
 }
 
-impl Extend for DefaultFields {
-    fn extend(fields: &mut FormattedFields<Self>, name: &str, value: &str) {
+impl AddField for DefaultFields {
+    fn add_field(fields: &mut FormattedFields<Self>, name: &str, value: &str) {
         let blank = if fields.fields.is_empty() { "" } else { " " };
         // Writing to a String does not fail.
         let _ = write!(fields.fields, "{blank}{name}={value}");

@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::FormattedFields;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::fields::Extend;
+use crate::fields::AddField;
 
 /// Adds `trace_id` to the outermost span of whatever is logged, as 32 hex digits: only then, because most spans see no
 /// log line. To be called before the layer that writes the line, and keeps the fields of spans as `N`.
@@ -41,7 +41,7 @@ struct Asked;
 impl<S, N> Layer<S> for TraceId<N>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
-    N: Extend + 'static,
+    N: AddField + 'static,
 {
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
         // There is only one.
@@ -60,7 +60,7 @@ where
             return;
         };
         if let Some(fields) = root.extensions_mut().get_mut::<FormattedFields<N>>() {
-            N::extend(fields, "trace_id", &id);
+            N::add_field(fields, "trace_id", &id);
         }
     }
 }

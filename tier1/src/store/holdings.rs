@@ -26,8 +26,6 @@ use tracing::warn;
 const GROUP: usize = 1_000;
 /// Deployments that may wait for the database; beyond that the memory of this process has to do.
 const MOST: usize = 250_000;
-/// Deployments forgotten in one transaction, as the statement has it.
-const PRUNED: u64 = 10_000;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What this process knows, and what of it the database does not know yet.
@@ -282,7 +280,7 @@ pub(super) async fn prune(database: &Database) -> Result<bool, DatabaseError> {
             .await
         })
         .await?;
-    Ok(gone.rows_affected() == PRUNED)
+    Ok(gone.rows_affected() > 0)
 }
 
 #[cfg(test)]

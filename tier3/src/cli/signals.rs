@@ -55,10 +55,7 @@ impl Signals {
     /// The next signal.
     pub(crate) async fn next(&mut self) -> Arrived {
         match self.receiver.recv().await {
-            Some(arrived) => {
-                self.keys.extend(arrived.from_terminal.then_some(arrived.number));
-                arrived
-            }
+            Some(arrived) => self.noted(arrived),
             None => std::future::pending().await,
         }
     }
@@ -66,9 +63,14 @@ impl Signals {
     /// Whether this signal has arrived from the terminal; what is still to be taken is taken.
     pub(crate) fn had_key(&mut self, number: i32) -> bool {
         while let Ok(arrived) = self.receiver.try_recv() {
-            self.keys.extend(arrived.from_terminal.then_some(arrived.number));
+            self.noted(arrived);
         }
         self.keys.contains(&number)
+    }
+
+    fn noted(&mut self, arrived: Arrived) -> Arrived {
+        self.keys.extend(arrived.from_terminal.then_some(arrived.number));
+        arrived
     }
 
     /// The next signal that asks to end, or says something: not that which only continues.

@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+use super::resolver::RESOLV_CONF;
 
 /// What a replaced file begins with. The lines below it that begin so too are the file as it was.
 const MARK: &str = "# sinfonia-tier3 puts this back when it ends:\n";
