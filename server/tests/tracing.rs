@@ -50,7 +50,7 @@ mod tests {
         let port = server.address().port();
         let (stop, stopped) = oneshot::channel::<()>();
         let routes = |routes: &mut web::ServiceConfig| {
-            routes.service(web::resource("/work/{key}").get(work));
+            routes.service(web::resource("/tasks/{key}").get(work));
             routes.service(web::resource("/broken").get(broken));
         };
         let done = rt::spawn(server.run_until(Readiness::new(), routes, stopped.map(drop)));
@@ -60,14 +60,14 @@ mod tests {
                 .get(format!("http://127.0.0.1:{port}{path}"))
                 .insert_header(("traceparent", format!("00-{TRACE}-{PARENT}-01")))
         };
-        let answer = get("/work/raw-client-key").send().await.unwrap().body().await.unwrap();
+        let answer = get("/tasks/raw-client-key").send().await.unwrap().body().await.unwrap();
         get("/broken").send().await.unwrap();
         get("/raw-client-key").send().await.unwrap();
         stop.send(()).unwrap();
         done.await.unwrap().unwrap();
 
         let spans = exporter.get_finished_spans().unwrap();
-        let request = named(&spans, "GET /work/{key}");
+        let request = named(&spans, "GET /tasks/{key}");
         assert_eq!(request.span_context.trace_id().to_string(), TRACE);
         assert_eq!(request.parent_span_id, SpanId::from_hex(PARENT).unwrap());
         assert!(request.parent_span_is_remote);
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(request.status, Status::Unset);
         for (key, value) in [
             ("http.request.method", "GET"),
-            ("http.route", "/work/{key}"),
+            ("http.route", "/tasks/{key}"),
             ("http.response.status_code", "200"),
             ("url.scheme", "http"),
             ("network.peer.address", "127.0.0.1"),

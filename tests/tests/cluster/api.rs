@@ -13,7 +13,7 @@ use crate::http::{Answer, Reply, Stub, send};
 const PATIENT: (&str, &str) = ("Prefer", "wait=250");
 
 /// Asks for a deployment and expects that it is usable; its URL, and its name.
-fn deployed(base: &str, application: &str, key: u8) -> (String, String) {
+pub(crate) fn deployed(base: &str, application: &str, key: u8) -> (String, String) {
     let deployment = format!("{base}{}", deploy_path(application, key));
     let answer = send("POST", &deployment, &[PATIENT]);
     assert_eq!(answer.status, 200, "{answer:?}");

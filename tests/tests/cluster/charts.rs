@@ -7,8 +7,7 @@ use std::thread;
 use sinfonia_tests::cluster::{Cluster, ask, deploy_path, url};
 use sinfonia_tests::{eventually, free_port};
 
-/// A request that may wait as long as a loaded machine needs.
-const PATIENT: (&str, &str) = ("Prefer", "wait=250");
+use crate::api::deployed;
 
 /// Charts, the rest of their recipe, and words of what the client reads.
 const BROKEN: [(&str, &str, &[&str]); 16] = [
@@ -131,17 +130,15 @@ fn accounts_that_a_chart_makes_may_do_no_more_than_it() {
     let cluster = Cluster::new();
     let application = cluster.add_chart("nothing", "");
     let tier2 = cluster.tier2(&[]);
-    let (status, answer) = ask("POST", &format!("{}{}", url(&tier2), deploy_path(&application, 1)), &[PATIENT]);
-    assert_eq!(status, 200, "{answer}");
-    let name = answer[0]["DeploymentName"].as_str().unwrap();
+    let (_, name) = deployed(&url(&tier2), &application, 1);
     // As the deployer may: all of its own rights, under another name.
-    cluster.kubectl(&["-n", name, "create", "serviceaccount", "second"]);
+    cluster.kubectl(&["-n", &name, "create", "serviceaccount", "second"]);
     let (role, account) = ("--clusterrole=sinfonia-deployer", format!("--serviceaccount={name}:second"));
-    cluster.kubectl(&["-n", name, "create", "rolebinding", "second", role, &account]);
+    cluster.kubectl(&["-n", &name, "create", "rolebinding", "second", role, &account]);
 
     let user = format!("--as=system:serviceaccount:{name}:second");
     let second = |words: &[&str]| {
-        let output = Command::new("kubectl").args(["-n", name, &user]).args(words).output().unwrap();
+        let output = Command::new("kubectl").args(["-n", &name, &user]).args(words).output().unwrap();
         if output.status.success() { Ok(()) } else { Err(String::from_utf8(output.stderr).unwrap()) }
     };
     eventually("its rights are known", || second(&["create", "configmap", "mine"]).is_ok());

@@ -8,6 +8,18 @@ use sinfonia_telemetry::Verbosity;
 use sinfonia_tier1::domain::MatcherKind;
 use std::collections::HashSet;
 
+/// Where clients are, beside the near one of [`near_and_far`].
+const HERE: [(&str, &str); 1] = [("X-Location", "40,-80")];
+
+/// Two cloudlets, of which one is where the client is, and their identities.
+async fn near_and_far() -> (World, [Stub; 2], [String; 2]) {
+    let world = World::start().await;
+    let (near, far) = (Stub::deploying().await, Stub::deploying().await);
+    let near_id = world.join(&near, "near", json!({"locations": [[40, -80]]})).await;
+    let far_id = world.join(&far, "far", json!({"locations": [[50, 8]]})).await;
+    (world, [near, far], [near_id, far_id])
+}
+
 #[actix_web::test]
 async fn a_request_is_passed_on_with_what_is_known_about_the_client() {
     let _telemetry = sinfonia_telemetry::init("test", Verbosity::Quiet);
@@ -69,16 +81,12 @@ async fn twenty_repeats_end_in_one_deployment() {
 
 #[actix_web::test]
 async fn a_client_moves_when_its_cloudlet_fails_and_then_stays() {
-    let world = World::start().await;
-    let (near, far) = (Stub::deploying().await, Stub::deploying().await);
-    let near_id = world.join(&near, "near", json!({"locations": [[40, -80]]})).await;
-    let far_id = world.join(&far, "far", json!({"locations": [[50, 8]]})).await;
-    let here = [("X-Location", "40,-80")];
-    assert_eq!(world.deploy("", &here).await.cloudlets(), [near_id.as_str()]);
+    let (world, [near, _far], [near_id, far_id]) = near_and_far().await;
+    assert_eq!(world.deploy("", &HERE).await.cloudlets(), [near_id.as_str()]);
     near.behave(Behaviour::Answers(500, "broken".to_owned()));
-    assert_eq!(world.deploy("", &here).await.cloudlets(), [far_id.as_str()]);
+    assert_eq!(world.deploy("", &HERE).await.cloudlets(), [far_id.as_str()]);
     near.behave(Behaviour::Deploys);
-    assert_eq!(world.deploy("", &here).await.cloudlets(), [far_id.as_str()]);
+    assert_eq!(world.deploy("", &HERE).await.cloudlets(), [far_id.as_str()]);
 }
 
 #[actix_web::test]
@@ -111,11 +119,7 @@ async fn a_draining_cloudlet_keeps_what_it_has() {
 
 #[actix_web::test]
 async fn a_cloudlet_is_left_with_the_report_that_says_it_drains() {
-    let world = World::start().await;
-    let (near, far) = (Stub::deploying().await, Stub::deploying().await);
-    let near_id = world.join(&near, "near", json!({"locations": [[40, -80]]})).await;
-    let far_id = world.join(&far, "far", json!({"locations": [[50, 8]]})).await;
-    let here = [("X-Location", "40,-80")];
+    let (world, [near, _far], [near_id, far_id]) = near_and_far().await;
     let report = |draining| json!({"uuid": near_id, "endpoint": near.endpoint(), "locations": [[40, -80]], "draining": draining});
     for (draining, expected, key) in [
         (false, &near_id, "2QWuQZAw7zplxAbI6j08Qi2DXmWY2Zg_8YHRlHBcwV4"),
@@ -124,7 +128,7 @@ async fn a_cloudlet_is_left_with_the_report_that_says_it_drains() {
     ] {
         assert_eq!(world.report(&report(draining)).await.status, 204);
         let path = format!("{HELLOWORLD}/{key}");
-        assert_eq!(world.ask(Method::POST, &path, &here).await.cloudlets(), [expected.as_str()], "{draining}");
+        assert_eq!(world.ask(Method::POST, &path, &HERE).await.cloudlets(), [expected.as_str()], "{draining}");
     }
 }
 
@@ -134,11 +138,11 @@ async fn one_cloudlet_can_be_addressed() {
     let (near, far) = (Stub::deploying().await, Stub::deploying().await);
     world.join(&near, "near", json!({"locations": [[40, -80]]})).await;
     let far_id = world.join(&far, "far", json!({"locations": [[50, 8]], "rejected_clients": ["203.0.113.0/24"]})).await;
-    let (here, query) = ([("X-Location", "40,-80")], format!("?cloudlet={far_id}"));
-    assert_eq!(world.deploy(&format!("{query}&results=3"), &here).await.cloudlets(), [far_id.as_str()]);
+    let query = format!("?cloudlet={far_id}");
+    assert_eq!(world.deploy(&format!("{query}&results=3"), &HERE).await.cloudlets(), [far_id.as_str()]);
     assert_eq!(near.seen().len(), 0);
     // It holds the deployment now, so it is asked first.
-    assert_eq!(world.deploy("", &here).await.cloudlets(), [far_id.as_str()]);
+    assert_eq!(world.deploy("", &HERE).await.cloudlets(), [far_id.as_str()]);
 
     let path = format!("{HELLOWORLD}/{KEY}{query}");
     assert_eq!(world.ask(Method::GET, &path, &[]).await.cloudlets(), [far_id.as_str()]);
@@ -198,15 +202,11 @@ async fn a_release_goes_to_whoever_may_hold_the_deployment() {
 
 #[actix_web::test]
 async fn who_refuses_to_renew_may_hold_it_still() {
-    let world = World::start().await;
-    let (near, far) = (Stub::deploying().await, Stub::deploying().await);
-    let near_id = world.join(&near, "near", json!({"locations": [[40, -80]]})).await;
-    let far_id = world.join(&far, "far", json!({"locations": [[50, 8]]})).await;
-    let here = [("X-Location", "40,-80")];
-    assert_eq!(world.deploy("", &here).await.cloudlets(), [near_id.as_str()]);
+    let (world, [near, far], [near_id, far_id]) = near_and_far().await;
+    assert_eq!(world.deploy("", &HERE).await.cloudlets(), [near_id.as_str()]);
     near.behave(Behaviour::Answers(409, r#"{"detail": "not now"}"#.to_owned()));
-    assert_eq!(world.deploy("", &here).await.cloudlets(), [far_id.as_str()]);
-    world.deploy(&format!("?cloudlet={near_id}"), &here).await.problem(502, "cloudlets-failed");
+    assert_eq!(world.deploy("", &HERE).await.cloudlets(), [far_id.as_str()]);
+    world.deploy(&format!("?cloudlet={near_id}"), &HERE).await.problem(502, "cloudlets-failed");
 
     near.behave(Behaviour::Deploys);
     assert_eq!(world.ask(Method::DELETE, &format!("{HELLOWORLD}/{KEY}"), &[]).await.status, 204);
