@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::HttpRequest;
-use actix_web::http::header::HeaderValue;
+use actix_web::http::header::{HOST, HeaderName, HeaderValue};
+use actix_web::http::uri::Authority;
 use sinfonia_wire::{Network, header};
 
 use crate::forwarded::Origin;
@@ -24,13 +25,33 @@ pub fn client_address(request: &HttpRequest, trusted: &[Network]) -> IpAddr {
 /// Headers by which proxies tell for whom they ask, beside those that begin with `X-Forwarded-`.
 const FORWARDING: [&str; 6] = ["forwarded", "via", "x-clientip", "x-client-ip", "x-real-ip", "true-client-ip"];
 
-/// Whether a request surely comes from this machine: over loopback, and no header says that it was passed on.
+/// Whether a request surely comes from this machine and on its behalf: over loopback, no header says that it was passed
+/// on, and it was not made by a page of another site in a browser here, under whose name the site could have put this
+/// machine's address.
 pub fn is_local(request: &HttpRequest) -> bool {
     let is_forwarded = request.headers().keys().any(|name| {
         let name = name.as_str();
         name.starts_with("x-forwarded") || FORWARDING.contains(&name)
     });
-    !is_forwarded && request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+    !is_forwarded
+        && !is_foreign(request)
+        && request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+}
+
+/// Whether a page of another site may have made the request: browsers say so
+/// (<https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>), or name a host that is not this machine.
+fn is_foreign(request: &HttpRequest) -> bool {
+    let header = |name: HeaderName| request.headers().get(name).map(HeaderValue::as_bytes);
+    let is_cross_site =
+        header(HeaderName::from_static("sec-fetch-site")).is_some_and(|site| !matches!(site, b"same-origin" | b"none"));
+    let names_another = header(HOST).is_some_and(|host| {
+        let host = std::str::from_utf8(host).ok().and_then(|host| host.parse::<Authority>().ok());
+        !host.is_some_and(|authority| {
+            let host = authority.host();
+            host.eq_ignore_ascii_case("localhost") || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+        })
+    });
+    is_cross_site || names_another
 }
 
 #[cfg(test)]
@@ -113,6 +134,22 @@ mod tests {
             assert!(!local("127.0.0.1:1", Some((name, "127.0.0.1"))), "{name}");
         }
         assert!(!is_local(&TestRequest::default().to_http_request()), "nobody knows");
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_not_local() {
+        let local = |name: &'static str, value: &'static str| {
+            let request = TestRequest::default().peer_addr("127.0.0.1:1".parse().unwrap());
+            is_local(&request.insert_header((name, value)).to_http_request())
+        };
+        for host in ["localhost", "LocalHost:8080", "127.0.0.1", "127.0.0.1:80", "[::1]:8080", "192.0.2.1"] {
+            assert!(local("Host", host), "{host}");
+        }
+        for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", ""] {
+            assert!(!local("Host", host), "{host}");
+        }
+        assert!(local("Sec-Fetch-Site", "none") && local("Sec-Fetch-Site", "same-origin"));
+        assert!(!local("Sec-Fetch-Site", "cross-site") && !local("Sec-Fetch-Site", "same-site"));
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub(crate) fn is_presented(request: &HttpRequest, accepted: &TokenSource) -> boo
 }
 
 fn far() -> ApiError {
-    let detail = "only requests from this machine may do this: start tier2 with --admin-token-file to allow others";
+    let detail = "only requests from this machine, to localhost or an address, may do this: start tier2 with \
+                  --admin-token-file to allow others";
     ApiError::new(StatusCode::FORBIDDEN, "admin-only", detail)
 }
 
