@@ -61,6 +61,11 @@ impl ApiError {
 
     fn status(&self) -> Option<&kube::core::Status> {
         match self {
+    /// The request is refused, and would be again: not because of another one, nor of too many.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.status().is_some_and(|status| (400..500).contains(&status.code) && ![408, 409, 429].contains(&status.code))
+    }
+
             Self::Refused { source, .. } => match source.as_ref() {
                 kube::Error::Api(status) => Some(status),
                 _ => None,

@@ -1,6 +1,9 @@
 //! The wiring of a cloudlet on Kubernetes.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use k8s_openapi::api::{authentication::v1::SelfSubjectReview, coordination::v1::Lease};
@@ -111,7 +114,7 @@ struct KubernetesCloudlet {
     watch: ClusterWatch,
     prometheus: Prometheus,
     kubelet_insecure_tls: bool,
-    _gauges: [ObservableGauge<u64>; 2],
+    _gauges: [ObservableGauge<u64>; 4],
 }
 
 /// Connects to the cluster. Nothing runs before [`Cloudlet::begin`].
@@ -160,10 +163,17 @@ pub async fn start(
         own_account,
         options: options.clone(),
     });
+        endless: Arc::default(),
     let leads = Arc::new(watch::Sender::new(false));
     let gauges = {
-        let (watched, leads) = (parts.watched.clone(), leads.subscribe());
-        [metrics::watch(move || watched.states()), metrics::watch_leadership(move || *leads.borrow())]
+        let (watched, leads, endless) = (parts.watched.clone(), leads.subscribe(), parts.endless.clone());
+        let same = watched.clone();
+        [
+            metrics::watch(move || watched.states()),
+            metrics::watch_retrying(move || same.count(operator::status::is_retrying)),
+            metrics::watch_leadership(move || *leads.borrow()),
+            metrics::watch_endless(move || endless.load(Ordering::Relaxed)),
+        ]
     };
     let activity = ActivityWatch::new(watch.clone(), prometheus.clone(), config.lease);
     Ok(Box::new(KubernetesCloudlet {
