@@ -110,6 +110,8 @@ struct KubernetesCloudlet {
     activity: Arc<Mutex<ActivityWatch>>,
     client_config: ClientConfig,
     namespace: String,
+    /// Who this replica is to the others.
+    identity: String,
     leads: Arc<watch::Sender<bool>>,
     watch: ClusterWatch,
     prometheus: Prometheus,
@@ -184,6 +186,7 @@ pub async fn start(
         activity: Arc::new(Mutex::new(activity)),
         client_config,
         namespace: options.namespace,
+        identity: format!("{}-{}", nix::unistd::gethostname().unwrap_or_default().to_string_lossy(), identity()),
         leads,
         watch,
         prometheus,
@@ -223,8 +226,7 @@ impl Cloudlet for KubernetesCloudlet {
     fn begin(&self) -> Vec<JoinHandle<()>> {
         let (watched, drain) = (self.parts.watched.clone(), self.drain.clone());
         let objects = Api::all(self.parts.client.clone());
-        let identity = format!("{}-{}", nix::unistd::gethostname().unwrap_or_default().to_string_lossy(), identity());
-        let (config, namespace) = (self.client_config.clone(), self.namespace.clone());
+        let (config, namespace, identity) = (self.client_config.clone(), self.namespace.clone(), self.identity.clone());
         let (parts, activity, leads) = (self.parts.clone(), self.activity.clone(), self.leads.clone());
         let leading = async move {
             let work = || {
@@ -251,8 +253,8 @@ impl Cloudlet for KubernetesCloudlet {
     fn close(&self) {}
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
-        // Deployments outlive us; another replica, or our next life, goes on.
-        std::future::ready(()).boxed()
+        // Deployments outlive us; another replica, or our next life, goes on at once.
+        leader::release(&self.client_config, &self.namespace, &self.identity).boxed()
     }
 }
 
