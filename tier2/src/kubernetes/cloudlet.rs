@@ -6,10 +6,9 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, FutureExt as _};
-use k8s_openapi::api::{authentication::v1::SelfSubjectReview, coordination::v1::Lease};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api, Client, Config as ClientConfig,
-    api::PostParams,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use sinfonia_recipes::Repository;
@@ -22,9 +21,10 @@ use tokio::{
 };
 
 use super::{
+    account::Account,
     activity::ActivityWatch,
     admission::Admission,
-    api::{ApiError, limited},
+    api::ApiError,
     check::{ChartCheck, CheckParts, Finding, check},
     drain::Drain,
     ends::Ends,
@@ -130,7 +130,7 @@ pub async fn start(
 ) -> Result<Box<dyn Cloudlet>, StartError> {
     let (client, client_config) = connect(&options).await?;
     let pool = AddressPool::new(&config.client_networks, &[])?;
-    let own_account = own_account(&client).await?;
+    let own_account = Account::own(&client).await?.service();
     let id = cluster_id(&client).await?;
     let helm = Helm::new(helm_options(&options, &config.state_directory))?;
     helm.version().await?;
@@ -163,9 +163,9 @@ pub async fn start(
         interval: config.expiry_interval,
         pool,
         own_account,
+        endless: Arc::default(),
         options: options.clone(),
     });
-        endless: Arc::default(),
     let leads = Arc::new(watch::Sender::new(false));
     let gauges = {
         let (watched, leads, endless) = (parts.watched.clone(), leads.subscribe(), parts.endless.clone());
@@ -320,15 +320,6 @@ async fn client_config(options: &KubernetesOptions) -> Result<ClientConfig, Star
         }
         None => ClientConfig::infer().await.map_err(|error| failed(error.to_string())),
     }
-}
-
-/// The ServiceAccount that the cluster takes us for; none for a user.
-async fn own_account(client: &Client) -> Result<Option<(String, String)>, StartError> {
-    let api: Api<SelfSubjectReview> = Api::all(client.clone());
-    let review = limited("ask who tier2 is", api.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
-    let name = review.status.and_then(|status| status.user_info).and_then(|user| user.username).unwrap_or_default();
-    let account = name.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
-    Ok(account.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())))
 }
 
 fn helm_options(options: &KubernetesOptions, state: &std::path::Path) -> HelmOptions {
