@@ -277,7 +277,7 @@ impl Operator {
                 Err(error) if error.is_forbidden() && Instant::now() < deadline => {
                     tokio::time::sleep(PERMITTED_RETRY).await;
                 }
-                // What the recipe asks for is none of a namespace's limits.
+                // The recipe names limits that are none.
                 Err(error) if error.is_invalid() => return Err(Stop::Failed(error.into())),
                 result => return Ok(result?),
             }

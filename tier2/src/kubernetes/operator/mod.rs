@@ -222,7 +222,9 @@ impl Operator {
                 if let Ok(end) = operator.parts.ends.current().await {
                     *operator.sources.lock().unwrap_or_else(PoisonError::into_inner) = end.sources;
                 }
-                operator.backoff.retain(|name| operator.parts.watched.get(name).is_some());
+                let is_there = |name: &str| operator.parts.watched.get(name).is_some();
+                operator.backoff.retain(is_there);
+                operator.unseen.retain(is_there);
                 operator.look_after_endings();
                 Some(((), (timer, activity)))
             }

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use kube::{ResourceExt as _, runtime::controller::Action};
+use kube::{
+    ResourceExt as _,
+    runtime::{controller::Action, events::EventType},
+};
 
 use super::{
     Operator, OperatorError,
@@ -27,6 +30,7 @@ impl Operator {
         let (pause, is_new) = self.backoff.failed(object, decision.work, &failure.message);
         if is_new {
             tracing::warn!(object = object.name_any(), error = %failure, "to be tried again");
+            self.tell(object, EventType::Warning, "Retrying", failure.message.clone());
         }
         let object = self.unseen.newest(object);
         match outcome(&object, decision.work, &failure, self.parts.options.ready_limit()) {

@@ -62,6 +62,11 @@ impl Unseen {
         self.written().remove(&object.name_any());
     }
 
+    /// Forgets objects that are not there any more.
+    pub(super) fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        self.written().retain(|name, _| is_there(name));
+    }
+
     fn written(&self) -> MutexGuard<'_, HashMap<String, CloudletDeployment>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
