@@ -107,7 +107,7 @@ fn what_may_pass_is_tried_again_and_said_and_ends_after_a_while() {
     let tier2 = cluster.tier2(&["--ready-timeout", "10"]);
     let url = format!("{}{}", url(&tier2), deploy_path(&application, 1));
     let answer = thread::scope(|scope| {
-        let asked = scope.spawn(|| ask("POST", &url, &[]));
+        let asked = scope.spawn(|| ask("POST", &url, &[("Prefer", "wait=50")]));
         eventually("the object says what failed", || {
             let objects = cluster.list("cloudletdeployments", &[]);
             let Some(status) = objects.first().map(|object| &object["status"]) else { return false };

@@ -15,7 +15,7 @@ use crate::kubernetes::{crd::CloudletDeployment, decide::Work};
 
 /// The pause after the first failure, and the longest.
 pub(super) const RETRY: Duration = Duration::from_millis(250);
-const LONGEST_RETRY: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
 /// What fails at present, by the objects' names.
 #[derive(Default)]
@@ -36,12 +36,18 @@ impl Failing {
 }
 
 impl Backoff {
-    /// Notes a failure. How long to wait, and whether the reason is another one than before.
-    pub(super) fn failed(&self, object: &CloudletDeployment, work: Work, reason: &str) -> (Duration, bool) {
+    /// Notes a failure. How long to wait, `most` at most, and whether the reason is another one than before.
+    pub(super) fn failed(
+        &self,
+        object: &CloudletDeployment,
+        work: Work,
+        reason: &str,
+        most: Duration,
+    ) -> (Duration, bool) {
         let mut failing = self.failing();
         let before = failing.get(&object.name_any()).filter(|failing| failing.is_of(object, work));
         let (times, is_new) = before.map_or((0, true), |before| (before.times, before.reason != reason));
-        let pause = RETRY.saturating_mul(1 << times.min(8)).min(LONGEST_RETRY);
+        let pause = RETRY.saturating_mul(1 << times.min(8)).min(most.clamp(RETRY, LONGEST_RETRY));
         let now = Failing {
             uid: object.uid(),
             work: mem::discriminant(&work),
@@ -87,8 +93,12 @@ mod tests {
         let (backoff, mut object) = (Backoff::default(), object(7, None));
         object.metadata.uid = Some("a".to_owned());
         assert_eq!(backoff.left(&object, INSTALL), None);
-        let pauses: Vec<_> = (0..8).map(|_| backoff.failed(&object, INSTALL, "no").0.as_millis()).collect();
+        let pauses: Vec<_> =
+            (0..8).map(|_| backoff.failed(&object, INSTALL, "no", Duration::MAX).0.as_millis()).collect();
         assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+        assert_eq!(backoff.failed(&object, INSTALL, "no", Duration::from_secs(3)).0.as_secs(), 3);
+        assert_eq!(backoff.failed(&object, INSTALL, "no", Duration::ZERO).0, RETRY);
+        backoff.failed(&object, INSTALL, "no", LONGEST_RETRY);
         object.metadata.resource_version = Some("9".to_owned());
         assert_eq!(backoff.left(&object, Work::Install { afresh: true }), Some(LONGEST_RETRY));
         tokio::time::advance(LONGEST_RETRY).await;
@@ -99,13 +109,13 @@ mod tests {
     async fn other_work_and_another_object_do_not_wait() {
         let (backoff, mut object) = (Backoff::default(), object(7, None));
         object.metadata.uid = Some("a".to_owned());
-        assert_eq!(backoff.failed(&object, Work::Withdraw, "no"), (RETRY, true));
-        assert_eq!(backoff.failed(&object, Work::Withdraw, "no"), (RETRY * 2, false));
-        assert_eq!(backoff.failed(&object, Work::Withdraw, "never"), (RETRY * 4, true));
+        assert_eq!(backoff.failed(&object, Work::Withdraw, "no", LONGEST_RETRY), (RETRY, true));
+        assert_eq!(backoff.failed(&object, Work::Withdraw, "no", LONGEST_RETRY), (RETRY * 2, false));
+        assert_eq!(backoff.failed(&object, Work::Withdraw, "never", LONGEST_RETRY), (RETRY * 4, true));
         assert_eq!(backoff.left(&object, INSTALL), None);
         object.metadata.uid = Some("b".to_owned());
         assert_eq!(backoff.left(&object, Work::Withdraw), None);
-        assert_eq!(backoff.failed(&object, Work::Withdraw, "never"), (RETRY, true));
+        assert_eq!(backoff.failed(&object, Work::Withdraw, "never", LONGEST_RETRY), (RETRY, true));
         backoff.retain(|_| false);
         assert_eq!(backoff.left(&object, Work::Withdraw), None);
     }

@@ -10,6 +10,7 @@ use kube::{
 
 use super::{
     Operator, OperatorError,
+    backoff::LONGEST_RETRY,
     status::{retrying_for, set_retrying, step_after_failure},
 };
 use crate::kubernetes::{
@@ -26,21 +27,26 @@ impl Operator {
         decision: &Decision,
         error: OperatorError,
     ) -> Result<Action, OperatorError> {
-        let failure = Failure::from(error);
-        let (pause, is_new) = self.backoff.failed(object, decision.work, &failure.message);
+        let (failure, limit) = (Failure::from(error), self.parts.options.ready_limit());
+        let known = self.unseen.newest(object);
+        // It ends when its time is over, not at the try after that.
+        let most = match decision.work {
+            Work::Install { .. } => limit.saturating_sub(retrying_for(&known).unwrap_or_default()),
+            _ => LONGEST_RETRY,
+        };
+        let (pause, is_new) = self.backoff.failed(object, decision.work, &failure.message, most);
         if is_new {
             tracing::warn!(object = object.name_any(), error = %failure, "to be tried again");
             self.tell(object, EventType::Warning, "Retrying", failure.message.clone());
         }
-        let object = self.unseen.newest(object);
-        match outcome(&object, decision.work, &failure, self.parts.options.ready_limit()) {
+        match outcome(&known, decision.work, &failure, limit) {
             Outcome::Untold => {}
             Outcome::GivenUp(failure) => {
-                self.failed(&object, &failure).await?;
-                self.backoff.forget(&object);
+                self.failed(&known, &failure).await?;
+                self.backoff.forget(object);
             }
             Outcome::Told(status) => {
-                let told = self.write_outcome(&object, |_| status.clone()).await;
+                let told = self.write_outcome(&known, |_| status.clone()).await;
                 if let Err(error) = told {
                     tracing::debug!(object = object.name_any(), %error, "not told");
                 }
