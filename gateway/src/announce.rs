@@ -11,7 +11,6 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use sinfonia_server::{Readiness, ReadinessTask};
 use sinfonia_wire::PublicKey;
-use sinfonia_wire::cluster::GATEWAY_ANNOTATION;
 use thiserror::Error;
 
 use crate::cluster::{Announcement, Nodes, base_url, kilo_annotation, tunnel_endpoint};
@@ -116,17 +115,14 @@ impl Announcer {
 
     /// Takes from other nodes what this gateway said when it was there.
     async fn withdraw_elsewhere(&self) {
-        let annotations = match self.nodes.annotations().await {
-            Ok(annotations) => annotations,
+        let others = match self.nodes.others_with_gateway(&self.node).await {
+            Ok(others) => others,
             Err(error) => {
                 tracing::warn!("{error}; other nodes may still announce a gateway that is not there");
                 return;
             }
         };
-        let others = annotations
-            .into_iter()
-            .filter(|(node, annotations)| *node != self.node && annotations.contains_key(GATEWAY_ANNOTATION));
-        for (node, _) in others {
+        for node in others {
             match self.nodes.withdraw(&node).await {
                 Ok(()) => tracing::info!(node, "the gateway was on this node before; it announces it no more"),
                 Err(error) => tracing::warn!("{error}; it still announces a gateway that is not there"),

@@ -82,6 +82,15 @@ pub enum GatewayError {
         /// What the system said.
         error: io::Error,
     },
+    /// It was somewhere else.
+    #[error(
+        "the gateway was on {} and not here: its interface and packet filter rules are still there. Its announcement is \
+         withdrawn; for the rest run `sinfonia-gateway --node NODE remove` there", nodes.join(", ")
+    )]
+    Elsewhere {
+        /// The nodes.
+        nodes: Vec<String>,
+    },
     /// Metrics.
     #[error("the metrics of peers cannot be shown: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -136,11 +145,11 @@ pub async fn run(config: Config) -> Result<(), GatewayError> {
 }
 
 /// Removes what a gateway leaves on its node for the next one, once it has ended: announcement, interface, rules and
-/// clients' endpoints.
+/// clients' endpoints. If it was the `last` of the cluster, no other node may have any of it.
 ///
 /// # Errors
 /// See [`GatewayError`]; what can be removed is.
-pub async fn remove(config: Config) -> Result<(), GatewayError> {
+pub async fn remove(config: Config, last: bool) -> Result<(), GatewayError> {
     await_end(config.port).await?;
     // Without the interface no packet of a client passes, so the rules may go.
     let interface = HostInterface { name: config.interface.clone(), mtu: config.mtu, routes: Vec::new() };
@@ -151,12 +160,26 @@ pub async fn remove(config: Config) -> Result<(), GatewayError> {
     };
     let endpoints = EndpointsFile::open(&config.state_directory).and_then(|file| file.remove());
     let client = connect(config.kubeconfig.as_deref()).await?;
-    patiently(|| async { Nodes::new(&client).withdraw(&config.node).await }).await?;
+    let nodes = Nodes::new(&client);
+    patiently(|| nodes.withdraw(&config.node)).await?;
+    let others = if last { silence_elsewhere(&nodes, &config.node).await? } else { Vec::new() };
     interface?;
     rules?;
     endpoints?;
+    if !others.is_empty() {
+        return Err(GatewayError::Elsewhere { nodes: others });
+    }
     tracing::info!(node = config.node, "nothing of the gateway is left");
     Ok(())
+}
+
+/// Has other nodes announce no gateway; those where one was.
+async fn silence_elsewhere(nodes: &Nodes, here: &str) -> Result<Vec<String>, ClusterError> {
+    let others = patiently(|| nodes.others_with_gateway(here)).await?;
+    for node in &others {
+        patiently(|| nodes.silence(node)).await?;
+    }
+    Ok(others)
 }
 
 /// Waits until no gateway has the port of its API.

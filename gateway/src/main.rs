@@ -23,7 +23,7 @@ fn start(options: Options) -> anyhow::Result<()> {
     let system = actix_rt::System::new();
     match options.command {
         None => system.block_on(run(options.into_config()))?,
-        Some(Command::Remove) => system.block_on(remove(options.into_config()))?,
+        Some(Command::Remove { last }) => system.block_on(remove(options.into_config(), last))?,
     }
     Ok(())
 }

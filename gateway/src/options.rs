@@ -78,8 +78,12 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Removes what a gateway leaves on its node when it ends, so that the next one goes on: interface, packet filter
-    /// rules, annotations. Waits for the end of one that runs. The options of serving come before it.
-    Remove,
+    /// rules, annotations, label. Waits for the end of one that runs. The options of serving come before it.
+    Remove {
+        /// There is to be none any more: fails if it was on another node last, which then announces it no more.
+        #[arg(long)]
+        last: bool,
+    },
 }
 
 impl Options {
@@ -149,7 +153,8 @@ mod tests {
         let command = |arguments: &[&str]| {
             Options::try_parse_from(["sinfonia-gateway", "--node", "n"].iter().chain(arguments)).unwrap().command
         };
-        assert_eq!((command(&[]), command(&["remove"])), (None, Some(Command::Remove)));
+        assert_eq!((command(&[]), command(&["remove"])), (None, Some(Command::Remove { last: false })));
+        assert_eq!(command(&["remove", "--last"]), Some(Command::Remove { last: true }));
     }
 
     #[test]

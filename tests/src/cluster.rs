@@ -46,6 +46,8 @@ impl Cluster {
     pub fn new() -> Self {
         let cluster = Self::without_cloudlet();
         cluster.remove_deployments();
+        // One that was killed would be waited for.
+        cluster.kubectl(&["-n", NAMESPACE, "delete", "lease", "sinfonia-tier2", "--ignore-not-found"]);
         cluster.write_account();
         cluster
     }

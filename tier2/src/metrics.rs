@@ -91,6 +91,26 @@ pub(crate) fn watch_leadership(leads: impl Fn() -> bool + Send + Sync + 'static)
         .build()
 }
 
+/// Shows of how many deployments something fails and is tried again.
+pub(crate) fn watch_retrying(retrying: impl Fn() -> u64 + Send + Sync + 'static) -> ObservableGauge<u64> {
+    meter()
+        .u64_observable_gauge("sinfonia.deployments.retrying")
+        .with_unit("{deployment}")
+        .with_description("Deployments of which something fails and is tried again.")
+        .with_callback(move |gauge| gauge.observe(retrying(), &[]))
+        .build()
+}
+
+/// Shows how many namespaces of deployments do not end.
+pub(crate) fn watch_endless(endless: impl Fn() -> u64 + Send + Sync + 'static) -> ObservableGauge<u64> {
+    meter()
+        .u64_observable_gauge("sinfonia.namespaces.endless")
+        .with_unit("{namespace}")
+        .with_description("Namespaces of deployments that have been ending for more than five minutes, at the leader.")
+        .with_callback(move |gauge| gauge.observe(endless(), &[]))
+        .build()
+}
+
 /// How many there are in each state, also of those that none is in.
 fn census(states: impl IntoIterator<Item = DeploymentStatus>) -> BTreeMap<&'static str, u64> {
     let mut counts = BTreeMap::from([("initializing", 0), ("deployed", 0), ("expiring", 0), ("expired", 0)]);

@@ -82,15 +82,34 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Whether the Peer resource is made: "true" or nothing. Kilo brings its own. */ -}}
+{{- /* Whether the Peer resource is made: "true" or nothing. Kilo brings its own. What this release has made stays without
+the gateway, as do all peers. */ -}}
 {{- define "sinfonia-tier2.makes-peers" -}}
 {{- if eq .Values.crds.peers "always" -}}
 true
-{{- else if and (eq .Values.crds.peers "auto") .Values.gateway.enabled -}}
+{{- else if eq .Values.crds.peers "auto" -}}
 {{- $known := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "peers.kilo.squat.ai" -}}
-{{- $annotations := ($known.metadata).annotations | default dict -}}
-{{- if or (not $known) (eq (index $annotations "meta.helm.sh/release-name" | default "") .Release.Name) -}}
+{{- if or (include "sinfonia-tier2.owns" (dict "object" $known "root" .)) (and .Values.gateway.enabled (not $known)) -}}
 true
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Whether an object belongs to this release: of {object, root}. "true" or nothing. */ -}}
+{{- define "sinfonia-tier2.owns" -}}
+{{- $annotations := ((.object | default dict).metadata).annotations | default dict -}}
+{{- if eq (index $annotations "meta.helm.sh/release-name" | default "") .root.Release.Name -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- /* When what a gateway leaves on its node is removed: with the release, or when this one has no gateway any more. */ -}}
+{{- define "sinfonia-tier2.gateway-removal" -}}
+{{- if ne (toString (.Values.gateway.removal | default dict).enabled) "false" -}}
+{{- if .Values.gateway.enabled -}}
+post-delete
+{{- else if include "sinfonia-tier2.owns" (dict "object" (lookup "apps/v1" "Deployment" .Release.Namespace "sinfonia-gateway") "root" .) -}}
+post-upgrade,post-rollback
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -119,14 +138,20 @@ true
 
 {{- /* What only lives after the release: of a weight. */ -}}
 {{- define "sinfonia-tier2.after-release" -}}
-helm.sh/hook: post-delete
-helm.sh/hook-weight: {{ . | quote }}
+{{ include "sinfonia-tier2.hook" (dict "when" "post-delete" "weight" .) }}
+{{- end -}}
+
+{{- /* What only lives for a while: of {when, weight}. */ -}}
+{{- define "sinfonia-tier2.hook" -}}
+helm.sh/hook: {{ .when }}
+helm.sh/hook-weight: {{ .weight | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 helm.sh/hook-output-log-policy: hook-failed
 {{- end -}}
 
-{{- /* The account of a Job after the release: of {name, labels, rules, root}. */ -}}
+{{- /* The account of a Job after the release, or at another time: of {name, labels, rules, root, when}. */ -}}
 {{- define "sinfonia-tier2.account-after-release" -}}
+{{- $hook := include "sinfonia-tier2.hook" (dict "when" (.when | default "post-delete") "weight" 0) -}}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
@@ -135,7 +160,7 @@ metadata:
   labels:
     {{- .labels | nindent 4 }}
   annotations:
-    {{- include "sinfonia-tier2.after-release" 0 | nindent 4 }}
+    {{- $hook | nindent 4 }}
 automountServiceAccountToken: false
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -145,7 +170,7 @@ metadata:
   labels:
     {{- .labels | nindent 4 }}
   annotations:
-    {{- include "sinfonia-tier2.after-release" 0 | nindent 4 }}
+    {{- $hook | nindent 4 }}
 rules:
   {{- .rules | nindent 2 }}
 ---
@@ -156,7 +181,7 @@ metadata:
   labels:
     {{- .labels | nindent 4 }}
   annotations:
-    {{- include "sinfonia-tier2.after-release" 0 | nindent 4 }}
+    {{- $hook | nindent 4 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: ClusterRole

@@ -19,6 +19,9 @@ const FORCE_ENDPOINT: &str = "kilo.squat.ai/force-endpoint";
 const WRITTEN_BY_KILO: [&str; 3] =
     ["kilo.squat.ai/last-seen", "kilo.squat.ai/wireguard-ip", "kilo.squat.ai/internal-ip"];
 
+/// Label of the node that the gateway is on, or was last: where there is something to remove.
+const GATEWAY_LABEL: &str = "findcloudlet.org/gateway";
+
 const FIELD_MANAGER: &str = "sinfonia-gateway";
 
 /// What a node says of the gateway on it.
@@ -45,8 +48,14 @@ impl Announcement {
     /// Whether the node says so.
     #[must_use]
     pub fn stands_on(&self, node: &Node) -> bool {
-        self.annotations().iter().all(|(name, value)| node.annotations().get(*name) == Some(value))
+        node.labels().contains_key(GATEWAY_LABEL)
+            && self.annotations().iter().all(|(name, value)| node.annotations().get(*name) == Some(value))
     }
+}
+
+/// Whether a gateway is on the node, or was and left something there.
+fn has_gateway(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> bool {
+    labels.contains_key(GATEWAY_LABEL) || annotations.contains_key(GATEWAY_ANNOTATION)
 }
 
 /// An annotation that shows that Kilo is, or was, on the node.
@@ -133,13 +142,22 @@ impl Nodes {
         Ok(nodes.items.into_iter().map(|node| (node.name_any(), node.annotations().clone())).collect())
     }
 
+    /// The names of nodes that a gateway is on, or was and left something there, but this one.
+    ///
+    /// # Errors
+    /// See [`ClusterError`].
+    pub async fn others_with_gateway(&self, but: &str) -> Result<Vec<String>, ClusterError> {
+        let nodes = within("list the nodes", self.0.list_metadata(&ListParams::default())).await?;
+        let found = nodes.items.iter().filter(|node| has_gateway(node.labels(), node.annotations()));
+        Ok(found.map(kube::ResourceExt::name_any).filter(|node| node != but).collect())
+    }
+
     /// Writes the announcement to a node.
     ///
     /// # Errors
     /// See [`ClusterError`].
     pub async fn announce(&self, node: &str, announcement: &Announcement) -> Result<(), ClusterError> {
-        let annotations = json!(announcement.annotations());
-        self.apply(node, annotations).await
+        self.apply(node, json!(announcement.annotations()), true).await
     }
 
     /// Takes a gateway's announcement from a node.
@@ -147,14 +165,23 @@ impl Nodes {
     /// # Errors
     /// See [`ClusterError`].
     pub async fn withdraw(&self, node: &str) -> Result<(), ClusterError> {
-        self.apply(node, json!({})).await
+        self.apply(node, json!({}), false).await
     }
 
-    /// Annotations that this manager applied earlier and not now are removed by the API server.
-    async fn apply(&self, node: &str, annotations: serde_json::Value) -> Result<(), ClusterError> {
+    /// Takes a gateway's announcement from a node, where something is left to be removed.
+    ///
+    /// # Errors
+    /// See [`ClusterError`].
+    pub async fn silence(&self, node: &str) -> Result<(), ClusterError> {
+        self.apply(node, json!({}), true).await
+    }
+
+    /// Annotations and labels that this manager applied earlier and not now are removed by the API server.
+    async fn apply(&self, node: &str, annotations: serde_json::Value, labelled: bool) -> Result<(), ClusterError> {
+        let labels = if labelled { json!({GATEWAY_LABEL: ""}) } else { json!({}) };
         let patch = Patch::Apply(json!({
             "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": node, "annotations": annotations},
+            "metadata": {"name": node, "labels": labels, "annotations": annotations},
         }));
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let request = self.0.patch_metadata(node, &parameters, &patch);
@@ -172,7 +199,8 @@ mod tests {
         let addresses: Vec<_> =
             addresses.iter().map(|(kind, address)| json!({"type": kind, "address": address})).collect();
         let node = json!({
-            "metadata": {"name": "n", "annotations": annotations}, "status": {"addresses": addresses},
+            "metadata": {"name": "n", "labels": {GATEWAY_LABEL: ""}, "annotations": annotations},
+            "status": {"addresses": addresses},
         });
         serde_json::from_value(node).unwrap()
     }
@@ -226,7 +254,18 @@ mod tests {
         };
         let mut annotations = json!(announcement.annotations());
         assert!(announcement.stands_on(&node(annotations.clone(), &[])));
+        let mut of_before = node(annotations.clone(), &[]);
+        of_before.metadata.labels = None;
+        assert!(!announcement.stands_on(&of_before), "its label is not there yet");
         annotations[KILO_ENDPOINT_ANNOTATION] = "192.0.2.8:51820".into();
         assert!(!announcement.stands_on(&node(annotations, &[])));
+    }
+
+    #[test]
+    fn a_node_has_a_gateway_by_its_label_or_by_what_gateways_before_wrote() {
+        let some = |name: &str| BTreeMap::from([(name.to_owned(), String::new())]);
+        assert!(has_gateway(&some(GATEWAY_LABEL), &BTreeMap::new()));
+        assert!(has_gateway(&BTreeMap::new(), &some(GATEWAY_ANNOTATION)));
+        assert!(!has_gateway(&some("kubernetes.io/os"), &some(KILO_KEY_ANNOTATION)));
     }
 }

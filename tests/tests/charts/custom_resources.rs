@@ -3,8 +3,10 @@
 use std::fs;
 use std::process::Command;
 
+use serde_json::json;
 use sinfonia_tests::cluster::output_of;
 use sinfonia_tests::releases::Releases;
+use sinfonia_wire::PublicKey;
 
 use crate::install::FETCH;
 
@@ -56,6 +58,28 @@ fn manifests_can_be_taken_over() {
     let left: Vec<_> = releases.cluster.list("crds", &[]);
     let names: Vec<_> = left.iter().filter_map(|crd| crd["metadata"]["name"].as_str()).collect();
     assert!(names.contains(&"peers.kilo.squat.ai") && !names.contains(&CRD), "{names:?}");
+}
+
+#[test]
+fn a_gateway_that_is_switched_off_leaves_peers_and_is_announced_no_more() {
+    let releases = Releases::new();
+    releases.release("sinfonia-tier2", "charts/sinfonia-tier2", &["gateway.enabled=true"]);
+    let announced = |releases: &Releases| {
+        let nodes = releases.cluster.list("nodes", &[]);
+        nodes.iter().filter(|node| node["metadata"].to_string().contains("findcloudlet.org/gateway")).count()
+    };
+    assert_eq!(announced(&releases), 1);
+    let spec =
+        json!({ "allowedIPs": ["10.9.0.1/32"], "publicKey": PublicKey::from([9; 32]), "persistentKeepalive": 10 });
+    let peer = json!({ "apiVersion": "kilo.squat.ai/v1alpha1", "kind": "Peer", "metadata": { "name": "of-kilo" }, "spec": spec });
+    releases.cluster.apply(&peer.to_string());
+
+    releases.release("sinfonia-tier2", "charts/sinfonia-tier2", &["gateway.enabled=false"]);
+    assert_eq!(announced(&releases), 0);
+    releases.cluster.kubectl(&["get", "peer", "of-kilo"]);
+    releases.helm(&["uninstall", "sinfonia-tier2", "--namespace", "sinfonia", "--wait"]);
+    releases.cluster.kubectl(&["get", "peer", "of-kilo"]);
+    releases.cluster.kubectl(&["delete", "crd", "peers.kilo.squat.ai"]);
 }
 
 fn columns(releases: &Releases) -> Vec<String> {

@@ -38,8 +38,10 @@ fn check(happens: impl FnOnce(&Releases)) {
     }
     // Nor on the gateway's node.
     let node = releases.object("node", GATEWAY_NODE);
-    let annotations = node["metadata"]["annotations"].to_string();
-    assert!(!annotations.contains("findcloudlet.org") && !annotations.contains("kilo.squat.ai"), "{annotations}");
+    for part in ["annotations", "labels"] {
+        let part = node["metadata"][part].to_string();
+        assert!(!part.contains("findcloudlet.org") && !part.contains("kilo.squat.ai"), "{part}");
+    }
     let on_node = |command: &[&str]| output_of(Command::new("docker").args(["exec", GATEWAY_NODE]).args(command));
     let interfaces = on_node(&["ls", "/sys/class/net"]);
     assert!(!interfaces.split_whitespace().any(|interface| interface == "sinfonia"), "{interfaces}");

@@ -250,8 +250,10 @@ fn a_recipe_limits_age_and_use() {
     let tier2 = cluster.tier2(&[]);
     let (deployment, name) = deployed(&url(&tier2), &application, 1);
     let quota = &cluster.list("resourcequotas", &["-n", &name])[0]["spec"]["hard"];
-    let expected =
-        json!({ "pods": "3", "limits.memory": "1Gi", "services.nodeports": "0", "services.loadbalancers": "0" });
+    let expected = json!({
+        "pods": "3", "limits.memory": "1Gi", "limits.ephemeral-storage": "20Gi", "services.nodeports": "0",
+        "services.loadbalancers": "0",
+    });
     assert_eq!(*quota, expected);
     let limit = &cluster.list("limitranges", &["-n", &name])[0]["spec"]["limits"][0];
     assert_eq!(limit["default"]["memory"], "128Mi");

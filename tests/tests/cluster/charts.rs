@@ -99,6 +99,37 @@ fn the_user_reads_in_one_sentence_what_is_wrong_with_a_chart() {
 }
 
 #[test]
+fn what_may_pass_is_tried_again_and_said_and_ends_after_a_while() {
+    let cluster = Cluster::new();
+    let registry = format!("127.0.0.1:{}", free_port());
+    let recipe = format!("chart: oci://{registry}/nothing\nversion: 0.1.0\nrestricted: false\n");
+    let application = cluster.world.add_recipe(&recipe).to_string();
+    let tier2 = cluster.tier2(&["--ready-timeout", "10"]);
+    let url = format!("{}{}", url(&tier2), deploy_path(&application, 1));
+    let answer = thread::scope(|scope| {
+        let asked = scope.spawn(|| ask("POST", &url, &[("Prefer", "wait=50")]));
+        eventually("the object says what failed", || {
+            let objects = cluster.list("cloudletdeployments", &[]);
+            let Some(status) = objects.first().map(|object| &object["status"]) else { return false };
+            let message = status["message"].as_str().unwrap_or_default();
+            let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+            status["phase"] == "Initializing"
+                && message.contains("the last try failed")
+                && message.contains(&registry)
+                && conditions.iter().any(|condition| condition["type"] == "Retrying")
+        });
+        asked.join().unwrap()
+    });
+    let detail = answer.1["detail"].as_str().unwrap_or_default();
+    assert_eq!((answer.0, &answer.1["code"]), (500, &"chart-unavailable".into()), "{detail}\n{}", tier2.log());
+    assert!(detail.contains(&registry) && detail.contains("tried again for"), "{detail}");
+    eventually("nothing of what failed stays", || {
+        let (_, peers, namespaces) = cluster.left();
+        (peers, namespaces) == (0, 0)
+    });
+}
+
+#[test]
 fn hostile_charts_are_refused_and_leave_nothing() {
     let cluster = Cluster::new();
     let tier2 = cluster.tier2(&[]);

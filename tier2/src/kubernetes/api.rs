@@ -18,10 +18,12 @@ const LIMIT: Duration = Duration::from_secs(15);
 #[derive(Debug, Error)]
 pub enum ApiError {
     /// It did not answer.
-    #[error("the cluster's API server does not answer: cannot {what} within {} s", LIMIT.as_secs())]
+    #[error("the cluster's API server does not answer: cannot {what} within {} s", limit.as_secs())]
     Silent {
         /// What was tried.
         what: &'static str,
+        /// How long.
+        limit: Duration,
     },
     /// It answered with an error, or could not be reached.
     #[error("cannot {what}: {}", sentence(source))]
@@ -59,6 +61,11 @@ impl ApiError {
         self.status().is_some_and(kube::core::Status::is_forbidden)
     }
 
+    /// The request is refused, and would be again: not because of another one, nor of too many.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.status().is_some_and(|status| (400..500).contains(&status.code) && ![408, 409, 429].contains(&status.code))
+    }
+
     fn status(&self) -> Option<&kube::core::Status> {
         match self {
             Self::Refused { source, .. } => match source.as_ref() {
@@ -84,10 +91,19 @@ pub(super) async fn limited<T>(
     what: &'static str,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, ApiError> {
-    match tokio::time::timeout(LIMIT, request).await {
+    limited_to(LIMIT, what, request).await
+}
+
+/// The same within another limit.
+pub(super) async fn limited_to<T>(
+    limit: Duration,
+    what: &'static str,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ApiError> {
+    match tokio::time::timeout(limit, request).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(source)) => Err(ApiError::Refused { what, source: Box::new(source) }),
-        Err(_) => Err(ApiError::Silent { what }),
+        Err(_) => Err(ApiError::Silent { what, limit }),
     }
 }
 

@@ -1,12 +1,14 @@
 //! The wiring of a cloudlet on Kubernetes.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
-use k8s_openapi::api::{authentication::v1::SelfSubjectReview, coordination::v1::Lease};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api, Client, Config as ClientConfig,
-    api::PostParams,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use sinfonia_recipes::Repository;
@@ -19,9 +21,10 @@ use tokio::{
 };
 
 use super::{
+    account::Account,
     activity::ActivityWatch,
     admission::Admission,
-    api::{ApiError, limited},
+    api::ApiError,
     check::{ChartCheck, CheckParts, Finding, check},
     drain::Drain,
     ends::Ends,
@@ -107,11 +110,13 @@ struct KubernetesCloudlet {
     activity: Arc<Mutex<ActivityWatch>>,
     client_config: ClientConfig,
     namespace: String,
+    /// Who this replica is to the others.
+    identity: String,
     leads: Arc<watch::Sender<bool>>,
     watch: ClusterWatch,
     prometheus: Prometheus,
     kubelet_insecure_tls: bool,
-    _gauges: [ObservableGauge<u64>; 2],
+    _gauges: [ObservableGauge<u64>; 4],
 }
 
 /// Connects to the cluster. Nothing runs before [`Cloudlet::begin`].
@@ -125,7 +130,7 @@ pub async fn start(
 ) -> Result<Box<dyn Cloudlet>, StartError> {
     let (client, client_config) = connect(&options).await?;
     let pool = AddressPool::new(&config.client_networks, &[])?;
-    let own_account = own_account(&client).await?;
+    let own_account = Account::own(&client).await?.service();
     let id = cluster_id(&client).await?;
     let helm = Helm::new(helm_options(&options, &config.state_directory))?;
     helm.version().await?;
@@ -158,12 +163,19 @@ pub async fn start(
         interval: config.expiry_interval,
         pool,
         own_account,
+        endless: Arc::default(),
         options: options.clone(),
     });
     let leads = Arc::new(watch::Sender::new(false));
     let gauges = {
-        let (watched, leads) = (parts.watched.clone(), leads.subscribe());
-        [metrics::watch(move || watched.states()), metrics::watch_leadership(move || *leads.borrow())]
+        let (watched, leads, endless) = (parts.watched.clone(), leads.subscribe(), parts.endless.clone());
+        let same = watched.clone();
+        [
+            metrics::watch(move || watched.states()),
+            metrics::watch_retrying(move || same.count(operator::status::is_retrying)),
+            metrics::watch_leadership(move || *leads.borrow()),
+            metrics::watch_endless(move || endless.load(Ordering::Relaxed)),
+        ]
     };
     let activity = ActivityWatch::new(watch.clone(), prometheus.clone(), config.lease);
     Ok(Box::new(KubernetesCloudlet {
@@ -174,6 +186,7 @@ pub async fn start(
         activity: Arc::new(Mutex::new(activity)),
         client_config,
         namespace: options.namespace,
+        identity: format!("{}-{}", nix::unistd::gethostname().unwrap_or_default().to_string_lossy(), identity()),
         leads,
         watch,
         prometheus,
@@ -213,8 +226,7 @@ impl Cloudlet for KubernetesCloudlet {
     fn begin(&self) -> Vec<JoinHandle<()>> {
         let (watched, drain) = (self.parts.watched.clone(), self.drain.clone());
         let objects = Api::all(self.parts.client.clone());
-        let identity = format!("{}-{}", nix::unistd::gethostname().unwrap_or_default().to_string_lossy(), identity());
-        let (config, namespace) = (self.client_config.clone(), self.namespace.clone());
+        let (config, namespace, identity) = (self.client_config.clone(), self.namespace.clone(), self.identity.clone());
         let (parts, activity, leads) = (self.parts.clone(), self.activity.clone(), self.leads.clone());
         let leading = async move {
             let work = || {
@@ -241,8 +253,8 @@ impl Cloudlet for KubernetesCloudlet {
     fn close(&self) {}
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
-        // Deployments outlive us; another replica, or our next life, goes on.
-        std::future::ready(()).boxed()
+        // Deployments outlive us; another replica, or our next life, goes on at once.
+        leader::release(&self.client_config, &self.namespace, &self.identity).boxed()
     }
 }
 
@@ -308,15 +320,6 @@ async fn client_config(options: &KubernetesOptions) -> Result<ClientConfig, Star
         }
         None => ClientConfig::infer().await.map_err(|error| failed(error.to_string())),
     }
-}
-
-/// The ServiceAccount that the cluster takes us for; none for a user.
-async fn own_account(client: &Client) -> Result<Option<(String, String)>, StartError> {
-    let api: Api<SelfSubjectReview> = Api::all(client.clone());
-    let review = limited("ask who tier2 is", api.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
-    let name = review.status.and_then(|status| status.user_info).and_then(|user| user.username).unwrap_or_default();
-    let account = name.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
-    Ok(account.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())))
 }
 
 fn helm_options(options: &KubernetesOptions, state: &std::path::Path) -> HelmOptions {

@@ -94,7 +94,7 @@ pub struct CloudletDeploymentStatus {
     /// Why the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<DeploymentFailure>,
-    /// `Ready`.
+    /// `Ready`, and `Retrying` while what is to be done fails for a reason that may pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
@@ -185,10 +185,23 @@ pub fn object_name(id: &DeploymentId) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use kube::CustomResourceExt as _;
 
     use super::*;
+
+    /// An object of this key, asked for at the beginning of time.
+    pub(in crate::kubernetes) fn object(n: u8, phase: Option<Phase>) -> CloudletDeployment {
+        let spec = CloudletDeploymentSpec {
+            application: id(n).application,
+            key: id(n).key,
+            requested_at: OffsetDateTime::UNIX_EPOCH,
+            client_address: None,
+        };
+        let mut object = CloudletDeployment::new(&object_name(&id(n)), spec);
+        object.status = phase.map(|phase| CloudletDeploymentStatus { phase: Some(phase), ..Default::default() });
+        object
+    }
 
     fn id(n: u8) -> DeploymentId {
         DeploymentId { application: ApplicationId::HELLOWORLD, key: PublicKey::from([n; 32]) }

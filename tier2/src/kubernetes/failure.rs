@@ -34,6 +34,11 @@ impl Failure {
         Self::new("deployment-not-ready", message)
     }
 
+    /// The same, of what was tried again for so long.
+    pub(super) fn tried_for(self, time: Duration) -> Self {
+        Self { message: format!("{} (tried again for {} s)", self.message, time.as_secs()), ..self }
+    }
+
     /// As it is kept in the object.
     pub(super) fn record(&self, at: OffsetDateTime) -> DeploymentFailure {
         DeploymentFailure {
@@ -81,6 +86,11 @@ impl From<&DeploymentFailure> for Failure {
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        Self::new("cluster-unreachable", error.to_string())
+        let message = error.to_string();
+        if error.is_refusal() {
+            Self::new("cluster-refuses", message)
+        } else {
+            Self::new("cluster-unreachable", message)
+        }
     }
 }

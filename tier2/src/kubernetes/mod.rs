@@ -4,6 +4,7 @@
 //! waits for their status. `operator` is the leader's side: it brings the cluster to what the objects say. What it
 //! decides ([`decide`]) and what it makes ([`objects`]) are plain functions.
 
+mod account;
 pub mod activity;
 mod admission;
 mod api;

@@ -114,16 +114,15 @@ pub(super) fn deployer_binding(plan: &Plan) -> Manifest {
 
 /// Everything else in the namespace, in no order.
 pub(super) fn furniture(plan: &Plan, around: &Surroundings) -> Vec<Manifest> {
-    let mut all = vec![
+    vec![
         service_account(plan, DEPLOYER),
         // Pods that name no account get this one; without a token, unless the chart's pod asks for it.
         service_account(plan, "default"),
         network_policy(plan, around),
         quota(plan, &plan.recipe.resources),
+        limit_range(plan, &plan.recipe.resources),
         no_system_priority(plan),
-    ];
-    all.extend(limit_range(plan, &plan.recipe.resources));
-    all
+    ]
 }
 
 fn service_account(plan: &Plan, name: &str) -> Manifest {
@@ -169,23 +168,21 @@ pub(super) fn network_policy(plan: &Plan, around: &Surroundings) -> Manifest {
 const NOT_PUBLIC_V4: [&str; 6] =
     ["10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
 
-/// What a deployment may use if its recipe says nothing. Node ports and load balancers would be ways past the tunnel.
-const DEFAULT_QUOTA: [(&str, &str); 6] = [
-    ("pods", "20"),
-    ("limits.cpu", "8"),
-    ("limits.memory", "16Gi"),
-    ("requests.storage", "20Gi"),
-    ("services.nodeports", "0"),
-    ("services.loadbalancers", "0"),
-];
+/// What a deployment may use if its recipe says nothing.
+const DEFAULT_QUOTA: [(&str, &str); 4] =
+    [("pods", "20"), ("limits.cpu", "8"), ("limits.memory", "16Gi"), ("requests.storage", "20Gi")];
 const DEFAULT_LIMITS: [(&str, &str); 2] = [("cpu", "1"), ("memory", "512Mi")];
 const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "64Mi")];
 
+/// What no recipe leaves out by naming others: ways past the tunnel, and the disk of the node, which other deployments and
+/// the node itself need.
+const ALWAYS_QUOTA: [(&str, &str); 3] =
+    [("services.nodeports", "0"), ("services.loadbalancers", "0"), ("limits.ephemeral-storage", "20Gi")];
+const ALWAYS_LIMITS: [(&str, &str); 1] = [("ephemeral-storage", "1Gi")];
+const ALWAYS_REQUESTS: [(&str, &str); 1] = [("ephemeral-storage", "10Mi")];
+
 fn quota(plan: &Plan, resources: &ResourceLimits) -> Manifest {
-    let mut hard = amounts(resources.quota.as_ref(), &DEFAULT_QUOTA);
-    for name in ["services.nodeports", "services.loadbalancers"] {
-        hard.entry(name.to_owned()).or_insert_with(|| "0".to_owned());
-    }
+    let hard = amounts(resources.quota.as_ref(), &DEFAULT_QUOTA, &ALWAYS_QUOTA);
     let body = json!({ "spec": { "hard": hard } });
     manifest("", "v1", "ResourceQuota", inside(plan, "sinfonia"), body)
 }
@@ -199,21 +196,28 @@ fn no_system_priority(plan: &Plan) -> Manifest {
 }
 
 /// A quota on limits refuses pods that state none, so there are defaults.
-fn limit_range(plan: &Plan, resources: &ResourceLimits) -> Option<Manifest> {
-    let limits = amounts(resources.default_limits.as_ref(), &DEFAULT_LIMITS);
-    let requests = amounts(resources.default_requests.as_ref(), &DEFAULT_REQUESTS);
-    if limits.is_empty() && requests.is_empty() {
-        return None;
-    }
+fn limit_range(plan: &Plan, resources: &ResourceLimits) -> Manifest {
+    let limits = amounts(resources.default_limits.as_ref(), &DEFAULT_LIMITS, &ALWAYS_LIMITS);
+    let requests = amounts(resources.default_requests.as_ref(), &DEFAULT_REQUESTS, &ALWAYS_REQUESTS);
     let limit = json!({ "type": "Container", "default": limits, "defaultRequest": requests });
-    Some(manifest("", "v1", "LimitRange", inside(plan, "sinfonia"), json!({ "spec": { "limits": [limit] } })))
+    manifest("", "v1", "LimitRange", inside(plan, "sinfonia"), json!({ "spec": { "limits": [limit] } }))
 }
 
-fn amounts(given: Option<&BTreeMap<String, Quantity>>, default: &[(&str, &str)]) -> BTreeMap<String, String> {
-    match given {
+/// What the recipe gives or else `default`, and in any case `always`.
+fn amounts(
+    given: Option<&BTreeMap<String, Quantity>>,
+    default: &[(&str, &str)],
+    always: &[(&str, &str)],
+) -> BTreeMap<String, String> {
+    let owned = |&(name, amount): &(&str, &str)| (name.to_owned(), amount.to_owned());
+    let mut amounts: BTreeMap<String, String> = match given {
         Some(given) => given.iter().map(|(name, amount)| (name.clone(), amount.to_string())).collect(),
-        None => default.iter().map(|&(name, amount)| (name.to_owned(), amount.to_owned())).collect(),
+        None => default.iter().map(owned).collect(),
+    };
+    for (name, amount) in always.iter().map(owned) {
+        amounts.entry(name).or_insert(amount);
     }
+    amounts
 }
 
 /// The labels that existing tools know.
@@ -263,4 +267,45 @@ fn manifest(group: &str, version: &str, kind: &str, metadata: ObjectMeta, data: 
     let api = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     let types = TypeMeta { api_version: api.api_version.clone(), kind: kind.to_owned() };
     Manifest { object: DynamicObject { types: Some(types), metadata, data }, api }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(yaml: &str) -> (Value, Value) {
+        let recipe = format!("chart: c\nversion: 0.1.0\nrestricted: false\nresources: {yaml}\n");
+        let (recipe, _) = sinfonia_recipes::parse(&recipe, "a recipe").unwrap();
+        let plan = Plan {
+            id: crate::deployment::DeploymentId {
+                application: sinfonia_wire::ApplicationId::HELLOWORLD,
+                key: [7; 32].into(),
+            },
+            name: "small-cat".parse().unwrap(),
+            addresses: vec![],
+            created: time::OffsetDateTime::UNIX_EPOCH,
+            client: None,
+            recipe,
+        };
+        let resources = &plan.recipe.resources;
+        let limit = limit_range(&plan, resources).object.data["spec"]["limits"][0].clone();
+        (quota(&plan, resources).object.data["spec"]["hard"].clone(), limit)
+    }
+
+    #[test]
+    fn a_backend_cannot_fill_its_nodes_disk_whatever_else_the_recipe_limits() {
+        for recipe in ["{}", "{quota: {pods: '3'}, default_limits: {memory: 1Gi}, default_requests: {cpu: 1}}"] {
+            let (quota, limit) = limits(recipe);
+            assert_eq!(quota["limits.ephemeral-storage"], "20Gi", "{recipe}");
+            // Without a default the quota would refuse pods that state none.
+            assert_eq!(limit["default"]["ephemeral-storage"], "1Gi", "{recipe}");
+            assert_eq!(limit["defaultRequest"]["ephemeral-storage"], "10Mi", "{recipe}");
+        }
+        let (quota, limit) =
+            limits("{quota: {limits.ephemeral-storage: 100Gi}, default_limits: {ephemeral-storage: 50Gi}}");
+        assert_eq!(quota["limits.ephemeral-storage"], "100Gi");
+        assert_eq!(limit["default"], json!({ "ephemeral-storage": "50Gi" }));
+        assert_eq!((&quota["services.nodeports"], &quota["services.loadbalancers"]), (&json!("0"), &json!("0")));
+        assert_eq!(quota.get("pods"), None);
+    }
 }

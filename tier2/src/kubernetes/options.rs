@@ -33,7 +33,8 @@ pub struct KubernetesOptions {
     #[arg(long, env = "SINFONIA_CONCURRENT_INSTALLS", default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrent_installs: u16,
 
-    /// How long a backend may take to become ready, in seconds.
+    /// How long a backend may take to become ready, and its installation be tried again that fails for reasons which may
+    /// pass, in seconds.
     #[arg(long, env = "SINFONIA_READY_TIMEOUT", default_value_t = 180, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=86_400))]
     pub ready_timeout: u64,
 

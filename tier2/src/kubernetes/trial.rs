@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::{authentication::v1::SelfSubjectReview, core::v1::Namespace, rbac::v1::RoleBinding};
+use k8s_openapi::api::{core::v1::Namespace, rbac::v1::RoleBinding};
 use kube::{
     Api, Client,
     api::{DeleteParams, ListParams, PostParams},
@@ -14,6 +14,7 @@ use sinfonia_wire::cluster;
 use thiserror::Error;
 
 use super::{
+    account::Account,
     fetch::reason,
     permissions::{DEPLOYER_ROLE, NAMESPACE_ROLE},
 };
@@ -91,11 +92,9 @@ impl Trial {
 
     /// A ServiceAccount needs bindings; a user has what they have.
     async fn bind(&self) -> Result<(), TrialError> {
-        let reviews: Api<SelfSubjectReview> = Api::all(self.client.clone());
-        let review: SelfSubjectReview = create(&reviews, "a review of one's own name", json!({})).await?;
-        let user = review.status.and_then(|status| status.user_info?.username).unwrap_or_default();
-        let account = user.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
-        let Some((namespace, account)) = account else { return Ok(()) };
+        let account = Account::own(&self.client).await;
+        let account = account.map_err(|error| TrialError { what: "bindings".to_owned(), reason: error.to_string() })?;
+        let Some((namespace, account)) = account.service() else { return Ok(()) };
         for role in [NAMESPACE_ROLE, DEPLOYER_ROLE] {
             let binding = json!({
                 "metadata": { "name": role },

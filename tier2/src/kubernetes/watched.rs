@@ -103,6 +103,11 @@ impl Watched {
         self.all().iter().map(|object| state(object)).collect()
     }
 
+    /// How many objects are such.
+    pub(super) fn count(&self, is_such: impl Fn(&CloudletDeployment) -> bool) -> u64 {
+        self.all().iter().filter(|object| is_such(object)).count() as u64
+    }
+
     /// The changes of one object, which need not be there yet.
     pub(super) fn subscribe(&self, name: &str) -> watch::Receiver<Seen> {
         self.objects().entry(name.to_owned()).or_default().subscribe()

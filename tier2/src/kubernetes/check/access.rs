@@ -8,6 +8,7 @@ use kube::{Api, Client, api::PostParams};
 
 use super::{Finding, Verdict};
 use crate::kubernetes::{
+    account::Account,
     fetch::reason,
     permissions::{Right, Scope, rights},
 };
@@ -41,14 +42,20 @@ async fn ask(client: &Client, what: &'static str, rights: Vec<Right>, namespace:
     }
     let answers: Vec<Result<Option<String>, String>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
     match answers.into_iter().collect::<Result<Vec<_>, _>>() {
-        Ok(missing) => verdict(what, count, missing.into_iter().flatten().collect()),
+        Ok(missing) => {
+            let remedy = match Account::own(client).await {
+                Ok(account) => account.remedy(),
+                Err(error) => error.to_string(),
+            };
+            verdict(what, count, missing.into_iter().flatten().collect(), &remedy)
+        }
         Err(error) => {
             Finding::new(what, Verdict::Problem, format!("the cluster does not tell what tier2 may do: {error}"))
         }
     }
 }
 
-fn verdict(what: &'static str, count: usize, missing: Vec<String>) -> Finding {
+fn verdict(what: &'static str, count: usize, missing: Vec<String>, remedy: &str) -> Finding {
     if missing.is_empty() {
         return Finding::new(what, Verdict::Ok, format!("all {count} rights that are needed are granted"));
     }
@@ -57,7 +64,7 @@ fn verdict(what: &'static str, count: usize, missing: Vec<String>) -> Finding {
         more => format!(" and {more} more"),
     };
     let named = missing.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
-    let sentence = format!("tier2 may not {named}{more}: apply deploy/kubernetes/tier2.yaml");
+    let sentence = format!("tier2 may not {named}{more}: {remedy}");
     Finding::new(what, Verdict::Problem, sentence)
 }
 
@@ -108,13 +115,13 @@ mod tests {
 
     #[test]
     fn missing_rights_are_named() {
-        assert_eq!(verdict("permissions", 7, vec![]).verdict, Verdict::Ok);
+        assert_eq!(verdict("permissions", 7, vec![], "").verdict, Verdict::Ok);
         let bind = rights().find(|right| right.verb == "bind").unwrap();
         assert_eq!(words(&bind, None), "bind clusterroles.rbac.authorization.k8s.io sinfonia-deployer");
         let log = rights().find(|right| right.resource == "pods/log").unwrap();
         assert_eq!(words(&log, Some("x")), "get pods/log in namespace x");
         let six = ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec();
-        let finding = verdict("permissions", 7, six);
-        assert_eq!(finding.sentence, "tier2 may not a, b, c, d, e and 1 more: apply deploy/kubernetes/tier2.yaml");
+        let finding = verdict("permissions", 7, six, "upgrade the release");
+        assert_eq!(finding.sentence, "tier2 may not a, b, c, d, e and 1 more: upgrade the release");
     }
 }

@@ -129,7 +129,11 @@ async fn serve(
                 )
             }
             Behaviour::Refuses(status) => {
-                let reason = if status == 404 { "NotFound" } else { "" };
+                let reason = match status {
+                    404 => "NotFound",
+                    409 => "Conflict",
+                    _ => "",
+                };
                 let body = format!(r#"{{"status":"Failure","message":"no","reason":"{reason}","code":{status}}}"#);
                 format!("HTTP/1.1 {status} No\r\ncontent-length: {}\r\n\r\n{body}", body.len())
             }

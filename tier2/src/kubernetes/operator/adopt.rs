@@ -10,10 +10,7 @@ use sinfonia_wire::{ApplicationId, DeploymentName, PublicKey, cluster};
 use thiserror::Error;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{
-    Operator, allocate,
-    status::{self, Fence},
-};
+use super::{Operator, allocate, status};
 use crate::{
     deployment::DeploymentId,
     kubernetes::{
@@ -101,7 +98,7 @@ impl Operator {
         for manifest in [objects::peer_named(&name), namespace] {
             self.own(&manifest, &object, &labels).await?;
         }
-        self.write_status(&object, &status, Fence::Identity).await?;
+        self.write_outcome(&object, |_| status.clone()).await?;
         Ok(())
     }
 

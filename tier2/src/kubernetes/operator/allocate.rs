@@ -40,7 +40,10 @@ impl Operator {
         let known = seen.wait_for(|seen| seen.as_ref().is_some_and(|seen| seen.uid() == object.uid()));
         match tokio::time::timeout(KNOWN_WITHIN, known).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(OperatorError::Later("what the API server says of deployments comes late".to_owned())),
+            Err(_) => {
+                let reason = "what the API server says of deployments comes late";
+                Err(OperatorError::later("cluster-unreachable", reason))
+            }
         }
     }
 

@@ -23,7 +23,10 @@ impl Operator {
             return Ok(());
         }
         let recipe = self.parts.recipes.get(&object.spec.application).await;
-        let recipe = recipe.map_err(|error| OperatorError::Later(format!("the gateway has moved, and {error}")))?;
+        let recipe = recipe.map_err(|error| {
+            let code = crate::routes::recipe_code(&error).1;
+            OperatorError::later(code, format!("the gateway has moved, and {error}"))
+        })?;
         let around = self.surroundings(object, sources);
         let plan = plan(object, &recipe)?;
         let client = &self.parts.client;

@@ -13,7 +13,7 @@ use tracing::{Instrument as _, field::Empty};
 
 use super::{
     Operator, OperatorError,
-    status::{self, Fence},
+    status::{self, step_after_failure},
 };
 use crate::{
     deployment::{Plan, Progress},
@@ -86,10 +86,12 @@ impl Operator {
             (name == "traceparent").then(|| annotations.get(cluster::TRACEPARENT_ANNOTATION).map(String::as_str))?
         });
         propagation::set_parent(&span, parent);
-        match self.try_install(object, decision, afresh, now).instrument(span.clone()).await {
-            Ok(status) => {
-                span.record("sinfonia.deployment", status.deployment_name.as_ref().map(DeploymentName::as_str));
-                self.ready(object, status, begin).await
+        let result = self.try_install(object, decision, afresh, now).instrument(span.clone()).await;
+        let object = &self.unseen.newest(object);
+        match result {
+            Ok(()) => {
+                span.record("sinfonia.deployment", object.deployment_name().map(DeploymentName::as_str));
+                self.ready(object, begin).await
             }
             Err(Stop::Failed(failure)) => {
                 span.record("error.type", &*failure.code).record("otel.status_code", "ERROR");
@@ -105,7 +107,7 @@ impl Operator {
         decision: &Decision,
         afresh: bool,
         now: OffsetDateTime,
-    ) -> Result<CloudletDeploymentStatus, Stop> {
+    ) -> Result<(), Stop> {
         let recipe = self.parts.recipes.get(&object.spec.application).await.map_err(recipe_failure)?;
         let end = self.parts.ends.current().await.or_else(unreachable_is_later)?;
         let around = self.surroundings(object, end.sources);
@@ -117,8 +119,7 @@ impl Operator {
         fault::point("claimed");
         let progress = Progress::default();
         let making = self.make(&object, &plan, &around, &progress, end.gateway.as_ref());
-        self.while_telling(&object, &progress, making).await?;
-        Ok(object.status.unwrap_or_default())
+        self.while_telling(&object, &progress, making).await
     }
 
     /// `sources` are where clients' traffic comes from.
@@ -189,7 +190,7 @@ impl Operator {
             ..status
         };
         status::set_ready(&mut status, object, "Installing");
-        self.write_status(object, &status, Fence::Any).await
+        self.write_status(object, &status).await
     }
 
     /// Whether the namespace is ours now. It is not if somebody else has one of this name, or if ours is on its way out.
@@ -238,7 +239,7 @@ impl Operator {
 
         progress.step("waiting for its turn to be installed");
         let (kinds, deadline) = {
-            let _turn = self.installs.acquire().await.map_err(|_| Stop::Later(later("stopping")))?;
+            let _turn = self.installs.acquire().await.map_err(|_| later(Failure::new("stopping", "tier2 stops")))?;
             progress.step("being installed");
             // Those that wait for their turn do not lose time.
             let deadline = Instant::now() + self.parts.options.ready_limit();
@@ -257,28 +258,28 @@ impl Operator {
         let chart = self.parts.recipes.chart(&plan.recipe).map_err(recipe_failure)?;
         let access = deployer_access(&self.parts.client, &self.parts.server, &plan.name).await.map_err(|error| {
             // Also when the account is gone: then somebody removed the namespace, which the next look mends.
-            Stop::Later(later(error.to_string()))
+            later(Failure::new(error.code(), error.to_string()))
         })?;
         let release = Release { name: plan.name.clone(), chart, values: plan.recipe.values.clone() };
         self.parts.helm.install(&release, &access).await.map_err(|error| {
+            let failure = Failure::new(error.code(), error.to_string());
             // Without its namespace it gets another one.
-            if error.is_retryable() || matches!(error, HelmError::NamespaceEnding) {
-                Stop::Later(later(error.to_string()))
-            } else {
-                Stop::Failed(Failure::new(error.code(), error.to_string()))
-            }
+            let may_pass = error.is_retryable() || matches!(error, HelmError::NamespaceEnding);
+            if may_pass { later(failure) } else { Stop::Failed(failure) }
         })
     }
 
     /// Permissions of a namespace that was just made are known a moment later.
-    async fn apply_when_permitted(&self, manifest: &objects::Manifest) -> Result<(), ApiError> {
+    async fn apply_when_permitted(&self, manifest: &objects::Manifest) -> Result<(), Stop> {
         let deadline = Instant::now() + PERMITTED_WITHIN;
         loop {
             match apply(&self.parts.client, "furnish the namespace", manifest).await {
                 Err(error) if error.is_forbidden() && Instant::now() < deadline => {
                     tokio::time::sleep(PERMITTED_RETRY).await;
                 }
-                result => return result,
+                // The recipe names limits that are none.
+                Err(error) if error.is_invalid() => return Err(Stop::Failed(error.into())),
+                result => return Ok(result?),
             }
         }
     }
@@ -290,7 +291,7 @@ impl Operator {
         progress: &Progress,
         making: impl Future<Output = Result<(), Stop>>,
     ) -> Result<(), Stop> {
-        let mut told = String::new();
+        let mut object = object.clone();
         let mut timer = tokio::time::interval_at(Instant::now() + TELL_INTERVAL, TELL_INTERVAL);
         tokio::pin!(making);
         loop {
@@ -298,68 +299,66 @@ impl Operator {
                 result = &mut making => return result,
                 _ = timer.tick() => {}
             }
-            let now = progress.to_string();
-            if now != told {
-                let status = CloudletDeploymentStatus {
-                    message: Some(now.clone()),
-                    ..object.status.clone().unwrap_or_default()
-                };
+            let before = object.status.clone().unwrap_or_default();
+            let message = Some(step_after_failure(&progress.to_string(), &before));
+            if message != before.message {
+                let status = CloudletDeploymentStatus { message, ..before };
                 // It is only told; the next change tries again.
-                if self.write_status(object, &status, Fence::Identity).await.is_ok() {
-                    told = now;
+                if let Ok(told) = self.write_outcome(&object, |_| status.clone()).await {
+                    object = told;
                 }
             }
         }
     }
 
-    async fn ready(
-        &self,
-        object: &CloudletDeployment,
-        status: CloudletDeploymentStatus,
-        begin: Instant,
-    ) -> Result<(), OperatorError> {
-        // Requests that came meanwhile have moved the lease.
-        let requested = self.newest(object).map_or(object.spec.requested_at, |newest| newest.spec.requested_at);
-        let mut status = CloudletDeploymentStatus {
-            phase: Some(Phase::Deployed),
-            observed_request: Some(requested),
-            expires_at: Some(requested + self.parts.policy.lease),
-            message: None,
-            ..status
-        };
-        status::set_ready(&mut status, object, "Deployed");
-        self.write_status(object, &status, Fence::Identity).await?;
+    async fn ready(&self, object: &CloudletDeployment, begin: Instant) -> Result<(), OperatorError> {
+        let deployed = self.write_outcome(object, |now| {
+            // Requests that came meanwhile have moved the lease.
+            let requested = now.spec.requested_at;
+            let mut status = CloudletDeploymentStatus {
+                phase: Some(Phase::Deployed),
+                observed_request: Some(requested),
+                expires_at: Some(requested + self.parts.policy.lease),
+                message: None,
+                ..now.status.clone().unwrap_or_default()
+            };
+            status::set_ready(&mut status, now, "Deployed");
+            status
+        });
+        let deployed = deployed.await?;
         fault::point("deployed");
         metrics::ready(begin.elapsed());
-        let name = status.deployment_name.as_ref().map(DeploymentName::as_str).unwrap_or_default();
+        let name = deployed.deployment_name().map(DeploymentName::as_str).unwrap_or_default();
         tracing::info!(deployment = name, ready_after_ms = begin.elapsed().as_millis(), "deployed");
         self.tell(object, EventType::Normal, "Deployed", format!("{name} is usable"));
         Ok(())
     }
 
     /// Says why, then takes away what was made.
-    async fn failed(&self, object: &CloudletDeployment, failure: &Failure) -> Result<(), OperatorError> {
-        let newest = self.newest(object);
-        let object = newest.as_deref().unwrap_or(object);
+    pub(super) async fn failed(&self, object: &CloudletDeployment, failure: &Failure) -> Result<(), OperatorError> {
         let mut failure = failure.clone();
         if let (Some(name), true) = (object.deployment_name(), failure.output.is_empty()) {
             failure.output = workloads::last_log_lines(&self.parts.client, name, 5).await;
         }
         tracing::warn!(deployment = object.deployment_name().map(DeploymentName::as_str), code = %failure.code, %failure, "could not be deployed");
         metrics::failed(&failure.code);
-        let mut status = CloudletDeploymentStatus {
-            phase: Some(Phase::Expired),
-            observed_request: Some(object.spec.requested_at),
-            expires_at: None,
-            message: Some(failure.message.clone()),
-            failure: Some(failure.record(OffsetDateTime::now_utc())),
-            ..object.status.clone().unwrap_or_default()
-        };
-        status::set_ready(&mut status, object, "Failed");
-        self.write_status(object, &status, Fence::Identity).await?;
+        let record = failure.record(OffsetDateTime::now_utc());
+        let failed = self.write_outcome(object, |now| {
+            let mut status = CloudletDeploymentStatus {
+                phase: Some(Phase::Expired),
+                observed_request: Some(now.spec.requested_at),
+                expires_at: None,
+                message: Some(failure.message.clone()),
+                failure: Some(record.clone()),
+                ..now.status.clone().unwrap_or_default()
+            };
+            status::set_ready(&mut status, now, "Failed");
+            status
+        });
+        let object = failed.await?;
         fault::point("failed");
-        self.tell(object, EventType::Warning, "Failed", failure.message);
-        self.remove_belongings(object).await?;
+        self.tell(&object, EventType::Warning, "Failed", failure.message);
+        self.remove_belongings(&object).await?;
         Ok(())
     }
 }
@@ -368,7 +367,7 @@ impl Operator {
 pub(super) fn plan(object: &CloudletDeployment, recipe: &Arc<Recipe>) -> Result<Plan, OperatorError> {
     let status = object.status.clone().unwrap_or_default();
     let (Some(name), Some(created)) = (status.deployment_name, status.created_at) else {
-        return Err(later("the object lost its name"));
+        return Err(OperatorError::later("internal-error", "the object lost its name"));
     };
     Ok(Plan {
         id: object.id(),
@@ -380,8 +379,8 @@ pub(super) fn plan(object: &CloudletDeployment, recipe: &Arc<Recipe>) -> Result<
     })
 }
 
-fn later(reason: impl Into<String>) -> OperatorError {
-    OperatorError::Later(reason.into())
+const fn later(failure: Failure) -> Stop {
+    Stop::Later(OperatorError::Later(failure))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -391,7 +390,7 @@ fn recipe_failure(error: sinfonia_recipes::RecipeError) -> Stop {
 }
 
 fn unreachable_is_later<T>(failure: Failure) -> Result<T, Stop> {
-    Err(if failure.code == "cluster-unreachable" { Stop::Later(later(failure.message)) } else { Stop::Failed(failure) })
+    Err(if failure.code == "cluster-unreachable" { later(failure) } else { Stop::Failed(failure) })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

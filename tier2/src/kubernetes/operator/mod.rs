@@ -6,14 +6,20 @@
 
 mod adopt;
 mod allocate;
+mod backoff;
+mod ending;
 mod follow;
 mod install;
 mod remove;
-mod status;
+mod retry;
+pub(super) mod status;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,6 +29,7 @@ use futures_util::{
     stream,
 };
 use ipnet::IpNet;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client, ResourceExt as _,
     api::ApiResource,
@@ -48,6 +55,7 @@ use super::{
     crd::{CloudletDeployment, CloudletDeploymentStatus, Phase},
     decide::{Decision, FAILURE_KEPT, Observed, Work, decide},
     ends::Ends,
+    failure::Failure,
     helm::{Helm, access::ApiServer},
     objects::{self, MANAGER},
     options::KubernetesOptions,
@@ -55,11 +63,8 @@ use super::{
 };
 use crate::{addresses::AddressPool, lifecycle::Policy};
 use allocate::Reserved;
-use status::{Fence, Unseen};
-
-/// Pause after an error of the API server, at first and at most.
-const RETRY: Duration = Duration::from_millis(250);
-const LONGEST_RETRY: Duration = Duration::from_secs(10);
+use backoff::{Backoff, RETRY};
+use status::Unseen;
 
 /// What an operator works with, whoever leads.
 pub(super) struct Parts {
@@ -76,6 +81,8 @@ pub(super) struct Parts {
     pub(super) options: KubernetesOptions,
     /// The ServiceAccount that tier2 is, as namespace and name.
     pub(super) own_account: Option<(String, String)>,
+    /// How many namespaces do not end, while this replica leads.
+    pub(super) endless: Arc<AtomicU64>,
 }
 
 /// One term of leadership.
@@ -89,7 +96,8 @@ struct Operator {
     sources: Mutex<Vec<IpNet>>,
     reserved: Mutex<Reserved>,
     unseen: Unseen,
-    failing: Mutex<std::collections::HashMap<String, u32>>,
+    backoff: Backoff,
+    endings: ending::Said,
     installs: Semaphore,
     recorder: Recorder,
 }
@@ -100,7 +108,27 @@ enum OperatorError {
     #[error(transparent)]
     Api(#[from] ApiError),
     #[error("{0}")]
-    Later(String),
+    Later(Failure),
+}
+
+impl OperatorError {
+    fn later(code: &'static str, reason: impl Into<String>) -> Self {
+        Self::Later(Failure::new(code, reason))
+    }
+
+    /// Somebody else has changed the object.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api(error) if error.is_conflict())
+    }
+}
+
+impl From<OperatorError> for Failure {
+    fn from(error: OperatorError) -> Self {
+        match error {
+            OperatorError::Api(error) => error.into(),
+            OperatorError::Later(failure) => failure,
+        }
+    }
 }
 
 /// Works until it is dropped. `activity` is asked once at every tick.
@@ -119,7 +147,8 @@ pub(super) async fn operate(parts: Arc<Parts>, activity: Arc<tokio::sync::Mutex<
         sources: Mutex::default(),
         reserved: Mutex::default(),
         unseen: Unseen::default(),
-        failing: Mutex::default(),
+        backoff: Backoff::default(),
+        endings: ending::Said::default(),
         installs: Semaphore::new(parts.options.concurrent_installs.into()),
         recorder: Recorder::new(parts.client.clone(), reporter),
         parts,
@@ -151,6 +180,12 @@ fn follow(
     let events = watcher(Api::<DynamicObject>::all_with(client.clone(), kind), config).default_backoff();
     let follow = reflector::reflector(writer, events).for_each(|_| std::future::ready(()));
     (store, follow)
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.parts.endless.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Operator {
@@ -187,6 +222,10 @@ impl Operator {
                 if let Ok(end) = operator.parts.ends.current().await {
                     *operator.sources.lock().unwrap_or_else(PoisonError::into_inner) = end.sources;
                 }
+                let is_there = |name: &str| operator.parts.watched.get(name).is_some();
+                operator.backoff.retain(is_there);
+                operator.unseen.retain(is_there);
+                operator.look_after_endings();
                 Some(((), (timer, activity)))
             }
         })
@@ -203,13 +242,22 @@ impl Operator {
         let activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner).of(&object.spec.key);
         let observed = Observed { object, activity, intact: self.is_intact(object) };
         let decision = decide(&observed, &self.parts.policy, self.parts.interval, now);
-        tokio::select! {
-            result = self.act(object, &decision, now) => result?,
-            // What belongs to it follows by itself.
-            () = self.ended(object) => {}
+        if let Some(left) = self.backoff.left(object, decision.work) {
+            return Ok(Action::requeue(left));
         }
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(&object.name_any());
-        Ok(next_look(object, &decision, self.parts.interval))
+        let result = tokio::select! {
+            result = self.act(object, &decision, now) => result,
+            // What belongs to it follows by itself.
+            () = self.ended(object) => Ok(()),
+        };
+        match result {
+            Ok(()) => {
+                self.backoff.forget(object);
+                Ok(next_look(object, &decision, self.parts.interval))
+            }
+            Err(error) if error.is_conflict() => Err(error),
+            Err(error) => self.put_off(object, &decision, error).await,
+        }
     }
 
     fn act<'a>(
@@ -246,7 +294,7 @@ impl Operator {
         };
         if moved {
             let status = CloudletDeploymentStatus { last_activity, expires_at, ..status.clone() };
-            self.write_status(object, &status, Fence::Any).await?;
+            self.write_status(object, &status).await?;
         }
         Ok(())
     }
@@ -291,14 +339,13 @@ impl Operator {
         }
     }
 
-    /// The object as the cache has it, if that is this very object.
-    fn newest(&self, object: &CloudletDeployment) -> Option<Arc<CloudletDeployment>> {
-        self.parts.watched.get(&object.name_any()).filter(|newest| newest.uid() == object.uid())
-    }
-
     /// Tells the cluster's operators what happened; nobody waits for it.
     fn tell(&self, object: &CloudletDeployment, kind: EventType, reason: &str, note: impl Into<String>) {
-        let (recorder, reference) = (self.recorder.clone(), kube::Resource::object_ref(object, &()));
+        self.tell_of(kube::Resource::object_ref(object, &()), kind, reason, note);
+    }
+
+    fn tell_of(&self, reference: ObjectReference, kind: EventType, reason: &str, note: impl Into<String>) {
+        let recorder = self.recorder.clone();
         // Longer notes are refused by the API server.
         let note: String = note.into().chars().take(1000).collect();
         let note =
@@ -332,17 +379,8 @@ fn next_look(object: &CloudletDeployment, decision: &Decision, interval: Duratio
     }
 }
 
-fn retry(object: Arc<CloudletDeployment>, error: &OperatorError, operator: Arc<Operator>) -> Action {
-    if matches!(error, OperatorError::Api(error) if error.is_conflict()) {
-        // It has changed, so it comes again by itself; this is for the case that it does not.
-        return Action::requeue(RETRY);
-    }
-    let mut failing = operator.failing.lock().unwrap_or_else(PoisonError::into_inner);
-    let failures = failing.entry(object.name_any()).or_default();
-    if *failures == 0 {
-        tracing::warn!(object = object.name_any(), %error, "to be tried again");
-    }
-    let pause = RETRY.saturating_mul(1 << (*failures).min(8)).min(LONGEST_RETRY);
-    *failures = failures.saturating_add(1);
-    Action::requeue(pause)
+fn retry(object: Arc<CloudletDeployment>, error: &OperatorError, _: Arc<Operator>) -> Action {
+    tracing::debug!(object = object.name_any(), %error, "to be looked at again");
+    // After a conflict it has changed, so it comes again by itself; this is for the case that it does not.
+    Action::requeue(RETRY)
 }

@@ -1,5 +1,7 @@
 //! Taking away what a deployment consists of.
 
+use std::time::Duration;
+
 use kube::{
     ResourceExt as _,
     api::{DeleteParams, Preconditions},
@@ -10,7 +12,7 @@ use sinfonia_wire::DeploymentName;
 
 use super::{
     Operator, OperatorError,
-    status::{self, Fence},
+    status::{self, retrying_for},
 };
 use crate::{
     fault,
@@ -18,10 +20,14 @@ use crate::{
         api::{ApiError, api_of, delete, limited},
         crd::{CloudletDeployment, CloudletDeploymentStatus, Phase},
         decide::Decision,
+        failure::Failure,
         helm::access::{AccessError, deployer_access},
         objects,
     },
 };
+
+/// For how long it is tried to uninstall a release.
+const UNINSTALL_TRIED: Duration = Duration::from_secs(120);
 
 impl Operator {
     /// Peer and release go; name, addresses and namespace stay, for a client that comes back.
@@ -36,7 +42,7 @@ impl Operator {
             status.expires_at = Some(decision.lease_end);
             status.message = Some("idle: being taken away".to_owned());
             status::set_ready(&mut status, object, "Expiring");
-            let expiring = self.write_status(object, &status, Fence::Any).await?;
+            let expiring = self.write_status(object, &status).await?;
             self.tell(object, EventType::Normal, "Expiring", "idle past its lease: peer and release are taken away");
             tracing::info!(deployment = status.deployment_name.as_ref().map(DeploymentName::as_str), "expiring");
             expiring
@@ -45,36 +51,39 @@ impl Operator {
         if let Some(name) = &status.deployment_name {
             delete(&self.parts.client, "delete the peer", &objects::peer_named(name)).await?;
             fault::point("peer-deleted");
-            self.uninstall(name).await?;
+            self.uninstall(object, name).await?;
         }
         fault::point("uninstalled");
         status.phase = Some(Phase::Withdrawn);
         status.message = Some("idle: only its name is kept".to_owned());
         status::set_ready(&mut status, object, "Withdrawn");
-        self.write_status(&expiring, &status, Fence::Any).await?;
+        self.write_status(&expiring, &status).await?;
         fault::point("withdrawn");
         Ok(())
     }
 
     /// A release that cannot be uninstalled goes with its namespace, so that is no reason to stop.
-    async fn uninstall(&self, name: &DeploymentName) -> Result<(), OperatorError> {
+    async fn uninstall(&self, object: &CloudletDeployment, name: &DeploymentName) -> Result<(), OperatorError> {
+        let (reason, may_pass) = match self.try_uninstall(name).await {
+            Ok(()) => return Ok(()),
+            Err(failed) => failed,
+        };
+        if may_pass && retrying_for(object).is_none_or(|time| time < UNINSTALL_TRIED) {
+            return Err(OperatorError::Later(reason));
+        }
+        tracing::warn!(deployment = %name, error = %reason, "not uninstalled; it goes with its namespace");
+        Ok(())
+    }
+
+    /// The error is the reason, and whether it may pass.
+    async fn try_uninstall(&self, name: &DeploymentName) -> Result<(), (Failure, bool)> {
         let access = match deployer_access(&self.parts.client, &self.parts.server, name).await {
             Ok(access) => access,
             Err(AccessError::NoAccount { .. }) => return Ok(()),
-            Err(error) if error.is_retryable() => return Err(OperatorError::Later(error.to_string())),
-            Err(error) => {
-                tracing::warn!(deployment = %name, %error, "not uninstalled; it goes with its namespace");
-                return Ok(());
-            }
+            Err(error) => return Err((Failure::new(error.code(), error.to_string()), error.is_retryable())),
         };
-        match self.parts.helm.uninstall(name, &access).await {
-            Err(error) if error.is_retryable() => Err(OperatorError::Later(error.to_string())),
-            Err(error) => {
-                tracing::warn!(deployment = %name, %error, "not uninstalled; it goes with its namespace");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+        let uninstalled = self.parts.helm.uninstall(name, &access).await;
+        uninstalled.map_err(|error| (Failure::new(error.code(), error.to_string()), error.is_retryable()))
     }
 
     /// Everything goes, the object last, unless a request comes in between.
@@ -88,7 +97,7 @@ impl Operator {
                 ..status.clone()
             };
             status::set_ready(&mut status, object, "Expired");
-            last = self.write_status(object, &status, Fence::Any).await?;
+            last = self.write_status(object, &status).await?;
             self.tell(object, EventType::Normal, "Expired", "its lease or greatest age is over: it is removed");
         }
         fault::point("expired");

@@ -1,0 +1,136 @@
+//! What becomes of work that fails for a reason that may pass: people and clients are told, and it is done again after a
+//! pause. An installation is given up after a while.
+
+use std::time::Duration;
+
+use kube::{
+    ResourceExt as _,
+    runtime::{controller::Action, events::EventType},
+};
+
+use super::{
+    Operator, OperatorError,
+    backoff::LONGEST_RETRY,
+    status::{retrying_for, set_retrying, step_after_failure},
+};
+use crate::kubernetes::{
+    crd::{CloudletDeployment, CloudletDeploymentStatus},
+    decide::{Decision, Work},
+    failure::Failure,
+};
+
+impl Operator {
+    /// Says what failed, and when the work is to be done again.
+    pub(super) async fn put_off(
+        &self,
+        object: &CloudletDeployment,
+        decision: &Decision,
+        error: OperatorError,
+    ) -> Result<Action, OperatorError> {
+        let (failure, limit) = (Failure::from(error), self.parts.options.ready_limit());
+        let known = self.unseen.newest(object);
+        // It ends when its time is over, not at the try after that.
+        let most = match decision.work {
+            Work::Install { .. } => limit.saturating_sub(retrying_for(&known).unwrap_or_default()),
+            _ => LONGEST_RETRY,
+        };
+        let (pause, is_new) = self.backoff.failed(object, decision.work, &failure.message, most);
+        if is_new {
+            tracing::warn!(object = object.name_any(), error = %failure, "to be tried again");
+            self.tell(object, EventType::Warning, "Retrying", failure.message.clone());
+        }
+        match outcome(&known, decision.work, &failure, limit) {
+            Outcome::Untold => {}
+            Outcome::GivenUp(failure) => {
+                self.failed(&known, &failure).await?;
+                self.backoff.forget(object);
+            }
+            Outcome::Told(status) => {
+                let told = self.write_outcome(&known, |_| status.clone()).await;
+                if let Err(error) = told {
+                    tracing::debug!(object = object.name_any(), %error, "not told");
+                }
+            }
+        }
+        Ok(Action::requeue(pause))
+    }
+}
+
+enum Outcome {
+    /// Nobody waits for it.
+    Untold,
+    /// This is written into the object.
+    Told(CloudletDeploymentStatus),
+    /// The installation has failed.
+    GivenUp(Failure),
+}
+
+/// `limit` is for how long an installation is tried.
+fn outcome(object: &CloudletDeployment, work: Work, failure: &Failure, limit: Duration) -> Outcome {
+    let step = match work {
+        Work::Nothing => return Outcome::Untold,
+        Work::Install { .. } => match retrying_for(object) {
+            Some(time) if time >= limit => return Outcome::GivenUp(failure.clone().tried_for(time)),
+            _ => Some("being tried again"),
+        },
+        Work::Withdraw => Some("idle: being taken away"),
+        // The object says why it failed, which is more.
+        Work::CleanUp => None,
+        Work::Remove => Some("being removed"),
+    };
+    let mut status = object.status.clone().unwrap_or_default();
+    set_retrying(&mut status, object, failure);
+    if let Some(step) = step {
+        status.message = Some(step_after_failure(step, &status));
+    }
+    Outcome::Told(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::crd::{Phase, tests::object};
+
+    const INSTALL: Work = Work::Install { afresh: false };
+    const LIMIT: Duration = Duration::from_secs(180);
+
+    fn unavailable() -> Failure {
+        Failure::new("chart-unavailable", "the chart x cannot be fetched: the server answers 503")
+    }
+
+    #[test]
+    fn an_installation_is_tried_again_and_says_why_until_it_is_given_up() {
+        let mut object = object(7, Some(Phase::Initializing));
+        let Outcome::Told(status) = outcome(&object, INSTALL, &unavailable(), LIMIT) else {
+            panic!("given up at once")
+        };
+        let message = "being tried again; the last try failed: the chart x cannot be fetched: the server answers 503";
+        assert_eq!(status.message.as_deref(), Some(message));
+        assert_eq!((status.phase, &status.failure), (Some(Phase::Initializing), &None));
+        object.status = Some(status);
+        let Outcome::Told(status) = outcome(&object, INSTALL, &unavailable(), LIMIT) else {
+            panic!("given up too soon")
+        };
+        assert_eq!(object.status.as_ref(), Some(&status), "the same failure again is no change");
+
+        let since = &mut object.status.as_mut().unwrap().conditions[0].last_transition_time;
+        since.0 -= LIMIT;
+        let Outcome::GivenUp(failure) = outcome(&object, INSTALL, &unavailable(), LIMIT) else { panic!("for ever") };
+        assert_eq!(failure.code, "chart-unavailable");
+        assert!(failure.message.ends_with("answers 503 (tried again for 180 s)"), "{failure}");
+    }
+
+    #[test]
+    fn what_is_taken_away_says_what_keeps_it() {
+        let object = object(7, Some(Phase::Expiring));
+        let Outcome::Told(status) = outcome(&object, Work::Withdraw, &unavailable(), Duration::ZERO) else {
+            panic!("nothing is told")
+        };
+        assert!(status.message.unwrap().starts_with("idle: being taken away; the last try failed: the chart x"));
+        let mut failed = object;
+        failed.status.as_mut().unwrap().message = Some("it crashes".to_owned());
+        let Outcome::Told(status) = outcome(&failed, Work::CleanUp, &unavailable(), LIMIT) else { panic!("untold") };
+        assert_eq!(status.message.as_deref(), Some("it crashes"));
+        assert!(matches!(outcome(&failed, Work::Nothing, &unavailable(), LIMIT), Outcome::Untold));
+    }
+}
