@@ -1,7 +1,7 @@
 //! The wiring: from a configuration to a running gateway.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -159,16 +159,24 @@ pub async fn remove(config: Config) -> Result<(), GatewayError> {
     Ok(())
 }
 
-/// Waits until no gateway has the port of its API.
+/// Waits until no gateway has the port of its API, at whatever address.
 async fn await_end(port: u16) -> Result<(), GatewayError> {
     let deadline = Instant::now() + END;
-    while let Err(error) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
+    while let Err(error) = hold(port) {
         if error.kind() != io::ErrorKind::AddrInUse || Instant::now() >= deadline {
             return Err(GatewayError::Alive { port, error });
         }
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
+}
+
+/// The port at all addresses, IPv4's only where there is no IPv6.
+fn hold(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)),
+        result => result,
+    }
 }
 
 /// Serves until a signal, or until the node is not ours any more.
