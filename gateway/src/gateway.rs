@@ -119,6 +119,7 @@ pub async fn run(config: Config) -> Result<(), GatewayError> {
     let file = EndpointsFile::open(&config.state_directory)?;
     let endpoints = file.read();
     let backend = open_backend(&config, key, endpoints.clone()).await?;
+    let table = if backend.outlives_gateway() { table.with_tunnels(config.tunnel_port) } else { table };
     sinfonia_telemetry::register(Box::new(TrafficCollector::new(backend.clone())?))?;
 
     let readiness = Readiness::new();

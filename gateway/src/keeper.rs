@@ -1,7 +1,7 @@
 //! Brings into force what the cluster asks for: rules in the kernel, peers in the tunnel.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sinfonia_server::{Readiness, ReadinessTask};
 use thiserror::Error;
@@ -15,6 +15,9 @@ use crate::plan::{Plan, Surroundings, plan};
 
 /// How often to look whether the rules are still there: others may flush all of the node's.
 const CHECK: Duration = Duration::from_secs(2);
+/// How often the rules are renewed: a fraction of the time that they last without. Not at each look, since others who
+/// read or change rules of the node at that moment have to begin again.
+const RENEW: Duration = Duration::from_secs(8);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 /// Pause after a change, so that changes that come together are one.
@@ -72,6 +75,8 @@ pub struct Keeper {
     refusals: Refusals,
     /// What the table holds; none if that is not known.
     access: Option<Access>,
+    /// When they were last changed or renewed.
+    renewed: Instant,
     applied: watch::Sender<Arc<Plan>>,
     readiness: Readiness,
     blocked: Option<ReadinessTask>,
@@ -90,7 +95,8 @@ impl Keeper {
     ) -> Self {
         let blocked = Some(readiness.block(BLOCKED));
         let (applied, _) = watch::channel(Arc::default());
-        Self { mirrors, surroundings, table, backend, refusals, access: None, applied, readiness, blocked }
+        let renewed = Instant::now();
+        Self { mirrors, surroundings, table, backend, refusals, access: None, renewed, applied, readiness, blocked }
     }
 
     /// What is in force.
@@ -142,25 +148,30 @@ impl Keeper {
 
     async fn change_rules(&mut self, wanted: &Access) -> Result<(), KeepError> {
         let (table, before, after) = (self.table.clone(), self.access.take(), wanted.clone());
-        let change = move || -> Result<(), RulesError> {
-            match before {
+        let (now, is_old) = (Instant::now(), self.renewed.elapsed() >= RENEW);
+        let change = move || -> Result<bool, RulesError> {
+            let changed = match before {
                 Some(before) if table.exists()? => {
-                    if before != after {
-                        table.update(&before, &after).or_else(|error| {
-                            tracing::warn!("{error}; they are written anew");
-                            table.replace(&after)
-                        })?;
+                    if before == after && !is_old {
+                        return Ok(false);
                     }
-                    Ok(())
+                    let changed = if before == after { table.renew() } else { table.update(&before, &after) };
+                    changed.or_else(|error| {
+                        tracing::warn!("{error}; they are written anew");
+                        table.replace(&after)
+                    })
                 }
                 Some(_) => {
                     tracing::warn!("somebody has removed the gateway's packet filter rules; they are written anew");
                     table.replace(&after)
                 }
                 None => table.replace(&after),
-            }
+            };
+            changed.map(|()| true)
         };
-        spawn_blocking(change).await.map_err(|_| KeepError::Stopping)??;
+        if spawn_blocking(change).await.map_err(|_| KeepError::Stopping)?? {
+            self.renewed = now;
+        }
         self.access = Some(wanted.clone());
         Ok(())
     }
