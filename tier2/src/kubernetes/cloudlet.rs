@@ -135,7 +135,7 @@ pub async fn start(
     let watched = Arc::new(Watched::default());
     let admission = Admission { total: config.max_deployments, per_client: config.max_per_client };
     let drain = Arc::new(Drain::new(Api::<Lease>::namespaced(client.clone(), &options.namespace)));
-    let ends = Ends::new(watch.clone());
+    let ends = Ends::new(watch.clone(), pod_namespace(own_account.as_ref()));
     let deployments = Arc::new(Requests {
         client: client.clone(),
         api: Api::all(client.clone()),
@@ -317,6 +317,12 @@ async fn own_account(client: &Client) -> Result<Option<(String, String)>, StartE
     let name = review.status.and_then(|status| status.user_info).and_then(|user| user.username).unwrap_or_default();
     let account = name.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
     Ok(account.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())))
+}
+
+/// The namespace of the pod that this runs in: its account's. A kubelet sets this variable in every container.
+fn pod_namespace(own_account: Option<&(String, String)>) -> Option<String> {
+    std::env::var_os("KUBERNETES_SERVICE_HOST")?;
+    own_account.map(|(namespace, _)| namespace.clone())
 }
 
 fn helm_options(options: &KubernetesOptions, state: &std::path::Path) -> HelmOptions {

@@ -22,7 +22,6 @@ use futures_util::{
     future::{BoxFuture, FutureExt as _},
     stream,
 };
-use ipnet::IpNet;
 use kube::{
     Api, Client, ResourceExt as _,
     api::ApiResource,
@@ -49,6 +48,7 @@ use super::{
     decide::{Decision, FAILURE_KEPT, Observed, Work, decide},
     ends::Ends,
     helm::{Helm, access::ApiServer},
+    networks::Networks,
     objects::{self, MANAGER},
     options::KubernetesOptions,
     watched::Watched,
@@ -85,8 +85,8 @@ struct Operator {
     peers: Store<DynamicObject>,
     namespaces: Store<DynamicObject>,
     activity: Mutex<ActivitySnapshot>,
-    /// Where clients' traffic comes from, as last seen.
-    sources: Mutex<Vec<IpNet>>,
+    /// What policies let in and keep off, as last seen.
+    networks: Mutex<Option<Networks>>,
     reserved: Mutex<Reserved>,
     unseen: Unseen,
     failing: Mutex<std::collections::HashMap<String, u32>>,
@@ -116,7 +116,7 @@ pub(super) async fn operate(parts: Arc<Parts>, activity: Arc<tokio::sync::Mutex<
         peers,
         namespaces,
         activity: Mutex::default(),
-        sources: Mutex::default(),
+        networks: Mutex::default(),
         reserved: Mutex::default(),
         unseen: Unseen::default(),
         failing: Mutex::default(),
@@ -174,7 +174,7 @@ impl Operator {
             .await;
     }
 
-    /// Once per interval, after activity and the gateway's place were looked at.
+    /// Once per interval, after activity and the cluster's networks were looked at.
     fn ticks(self: Arc<Self>, activity: Arc<tokio::sync::Mutex<ActivityWatch>>) -> impl Stream<Item = ()> {
         let mut timer = tokio::time::interval(self.parts.interval);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -185,7 +185,7 @@ impl Operator {
                 let seen = activity.lock().await.look(OffsetDateTime::now_utc()).await;
                 *operator.activity.lock().unwrap_or_else(PoisonError::into_inner) = seen;
                 if let Ok(end) = operator.parts.ends.current().await {
-                    *operator.sources.lock().unwrap_or_else(PoisonError::into_inner) = end.sources;
+                    *operator.networks.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.networks);
                 }
                 Some(((), (timer, activity)))
             }
@@ -229,7 +229,7 @@ impl Operator {
 
     async fn rest(&self, object: &CloudletDeployment, decision: &Decision) -> Result<(), OperatorError> {
         self.note_lease(object, decision).await?;
-        self.follow_gateway(object).await
+        self.follow_networks(object).await
     }
 
     /// Writes down when the lease ends, but not for every small change: people read it, the operator does not.
