@@ -6,6 +6,7 @@
 
 mod batch;
 mod expression;
+mod kept;
 mod rules;
 mod socket;
 
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 
 use batch::Batch;
 use expression::Family;
+pub use kept::KeptTable;
 use netlink_bindings::traits::NetlinkChained as _;
 use rules::{ALIVE, Key, PAIRS, REMOTE, RESOLVERS, Set, octets};
 

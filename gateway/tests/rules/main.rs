@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use network::{NODE, Network, PODS_GATEWAY, in_namespace, table, with_probe};
 use packet::{port_unreachable, udp};
-use sinfonia_gateway::nft::Access;
+use sinfonia_gateway::nft::{Access, KeptTable};
 
 const ANNE: &str = "10.5.0.2";
 const BERT: &str = "10.5.0.3";
@@ -209,6 +209,32 @@ fn without_a_gateway_nothing_passes_after_a_while() {
     eventually("what was changed is no longer good either", || !network.is_open(&there, &back));
     table().update(&after, &before).unwrap();
     assert!(passes());
+}
+
+#[test]
+fn a_gateway_keeps_what_it_has_brought_into_force() {
+    if !in_namespace("a_gateway_keeps_what_it_has_brought_into_force") {
+        return;
+    }
+    let network = Network::new(&access());
+    let wanted = with_probe(&access());
+    let (there, back) = (udp(ANNE, ANNES_POD, 1000, 80), udp(ANNES_POD, ANNE, 80, 1000));
+    let mut kept = KeptTable::new(table().with_lifetime(SHORT));
+    kept.keep(&wanted).unwrap();
+    eventually("its time is over", || !network.is_open(&there, &back));
+    eventually("it is renewed", || {
+        kept.keep(&wanted).unwrap();
+        network.is_open(&there, &back)
+    });
+
+    let mut kept = KeptTable::new(table());
+    kept.keep(&wanted).unwrap();
+    table().remove().unwrap();
+    assert!(network.passes_from_client(&udp(ANNE, BERTS_POD, 1000, 80)));
+    kept.keep(&wanted).unwrap();
+    assert!(!network.passes_from_client(&udp(ANNE, BERTS_POD, 1000, 80)), "somebody had removed it");
+    kept.keep(&with_probe(&Access::default())).unwrap();
+    assert!(!network.passes_from_client(&there), "a change");
 }
 
 #[test]
