@@ -1,7 +1,7 @@
 //! The wiring: from a configuration to a running gateway.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,6 +128,7 @@ pub async fn run(config: Config) -> Result<(), GatewayError> {
     let file = EndpointsFile::open(&config.state_directory)?;
     let endpoints = file.read();
     let backend = open_backend(&config, key, endpoints.clone()).await?;
+    let table = if backend.outlives_gateway() { table.with_tunnels(config.tunnel_port) } else { table };
     sinfonia_telemetry::register(Box::new(TrafficCollector::new(backend.clone())?))?;
 
     let readiness = Readiness::new();
@@ -182,16 +183,24 @@ async fn silence_elsewhere(nodes: &Nodes, here: &str) -> Result<Vec<String>, Clu
     Ok(others)
 }
 
-/// Waits until no gateway has the port of its API.
+/// Waits until no gateway has the port of its API, at whatever address.
 async fn await_end(port: u16) -> Result<(), GatewayError> {
     let deadline = Instant::now() + END;
-    while let Err(error) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
+    while let Err(error) = hold(port) {
         if error.kind() != io::ErrorKind::AddrInUse || Instant::now() >= deadline {
             return Err(GatewayError::Alive { port, error });
         }
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
+}
+
+/// The port at all addresses, IPv4's only where there is no IPv6.
+fn hold(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)),
+        result => result,
+    }
 }
 
 /// Serves until a signal, or until the node is not ours any more.

@@ -1,6 +1,6 @@
 //! Brings into force what the cluster asks for: rules in the kernel, peers in the tunnel.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sinfonia_server::{Readiness, ReadinessTask};
@@ -10,10 +10,10 @@ use tokio::task::spawn_blocking;
 
 use crate::backend::{Backend, BackendError};
 use crate::cluster::{ClusterPeer, ClusterPod, Mirror, Refusals};
-use crate::nft::{Access, RulesError, Table};
+use crate::nft::{Access, KeptTable, RulesError, Table};
 use crate::plan::{Plan, Surroundings, plan};
 
-/// How often to look whether the rules are still there: others may flush all of the node's.
+/// How often to look after the rules when nothing changes.
 const CHECK: Duration = Duration::from_secs(2);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -67,11 +67,9 @@ enum KeepError {
 pub struct Keeper {
     mirrors: Mirrors,
     surroundings: Surroundings,
-    table: Table,
+    table: Arc<Mutex<KeptTable>>,
     backend: Arc<dyn Backend>,
     refusals: Refusals,
-    /// What the table holds; none if that is not known.
-    access: Option<Access>,
     applied: watch::Sender<Arc<Plan>>,
     readiness: Readiness,
     blocked: Option<ReadinessTask>,
@@ -90,7 +88,8 @@ impl Keeper {
     ) -> Self {
         let blocked = Some(readiness.block(BLOCKED));
         let (applied, _) = watch::channel(Arc::default());
-        Self { mirrors, surroundings, table, backend, refusals, access: None, applied, readiness, blocked }
+        let table = Arc::new(Mutex::new(KeptTable::new(table)));
+        Self { mirrors, surroundings, table, backend, refusals, applied, readiness, blocked }
     }
 
     /// What is in force.
@@ -112,7 +111,7 @@ impl Keeper {
                 }
                 Err(error) => {
                     tracing::error!("{error}");
-                    self.access = None;
+                    self.table.lock().unwrap_or_else(PoisonError::into_inner).forget();
                     self.blocked.get_or_insert_with(|| self.readiness.block(BLOCKED));
                     RETRY
                 }
@@ -141,28 +140,9 @@ impl Keeper {
     }
 
     async fn change_rules(&mut self, wanted: &Access) -> Result<(), KeepError> {
-        let (table, before, after) = (self.table.clone(), self.access.take(), wanted.clone());
-        let change = move || -> Result<(), RulesError> {
-            match before {
-                Some(before) if table.exists()? => {
-                    if before != after {
-                        table.update(&before, &after).or_else(|error| {
-                            tracing::warn!("{error}; they are written anew");
-                            table.replace(&after)
-                        })?;
-                    }
-                    Ok(())
-                }
-                Some(_) => {
-                    tracing::warn!("somebody has removed the gateway's packet filter rules; they are written anew");
-                    table.replace(&after)
-                }
-                None => table.replace(&after),
-            }
-        };
-        spawn_blocking(change).await.map_err(|_| KeepError::Stopping)??;
-        self.access = Some(wanted.clone());
-        Ok(())
+        let (table, wanted) = (self.table.clone(), wanted.clone());
+        let keep = move || table.lock().unwrap_or_else(PoisonError::into_inner).keep(&wanted);
+        Ok(spawn_blocking(keep).await.map_err(|_| KeepError::Stopping)??)
     }
 }
 

@@ -114,6 +114,10 @@ mod tests {
             "fixed"
         }
 
+        fn outlives_gateway(&self) -> bool {
+            false
+        }
+
         fn retain(&self, _: &Peers) -> Result<(), BackendError> {
             Ok(())
         }

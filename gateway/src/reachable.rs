@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -11,7 +11,8 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 use sinfonia_wire::PublicKey;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cluster::{ClusterPod, within};
@@ -19,6 +20,10 @@ use crate::plan::{Plan, TunnelPeer};
 
 /// Longest wait for one connection; it is to a pod of this cluster.
 const CONNECT: Duration = Duration::from_secs(1);
+/// At how many deployments the API server is asked to look at the same time.
+const LOOKS: usize = 8;
+/// How long others who ask for the same deployment are told what was found.
+const FRESH: Duration = Duration::from_millis(50);
 /// Pauses between attempts grow from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -38,23 +43,43 @@ pub(crate) enum Reachability {
 pub(crate) struct Prober {
     client: Client,
     applied: watch::Receiver<Arc<Plan>>,
+    looks: Arc<Semaphore>,
+    /// What was found last; locked while it is being found out.
+    found: Arc<Mutex<BTreeMap<PublicKey, Cell>>>,
+}
+
+type Cell = Arc<tokio::sync::Mutex<Option<Found>>>;
+
+struct Found {
+    at: Instant,
+    plan: Arc<Plan>,
+    reachability: Reachability,
+}
+
+impl Found {
+    fn is_fresh(&self) -> bool {
+        self.at.elapsed() < FRESH
+    }
 }
 
 impl Prober {
     /// A prober of what is in force.
     #[must_use]
     pub(crate) fn new(client: Client, applied: watch::Receiver<Arc<Plan>>) -> Self {
-        Self { client, applied }
+        Self { client, applied, looks: Arc::new(Semaphore::new(LOOKS)), found: Arc::default() }
     }
 
     /// Tries until the deployment of `key` can be reached, or for `wait` in vain.
     pub(crate) async fn probe(&self, key: &PublicKey, wait: Duration) -> Reachability {
-        let deadline = Instant::now() + wait;
+        let begin = Instant::now();
+        let deadline = begin + wait;
+        // Who does not wait may still have to for others.
+        let patience = deadline.max(begin + CONNECT);
         let mut applied = self.applied.clone();
         let (mut pause, longest) = PAUSES;
         loop {
             let plan = applied.borrow_and_update().clone();
-            let found = self.attempt(&plan, key).await;
+            let found = self.attempt(&plan, key, patience).await;
             let retry = Instant::now() + pause;
             if found == Reachability::Reachable || retry >= deadline {
                 return found;
@@ -67,21 +92,40 @@ impl Prober {
         }
     }
 
-    async fn attempt(&self, plan: &Plan, key: &PublicKey) -> Reachability {
+    async fn attempt(&self, plan: &Arc<Plan>, key: &PublicKey, patience: Instant) -> Reachability {
         let Some(peer) = plan.peers.get(key) else {
             let refused = plan.refused.values().find(|refused| refused.key == Some(*key));
             return refused.map_or(Reachability::Unknown, |refused| {
                 Reachability::Unreachable(format!("the client's peer is not served: {}", refused.refusal))
             });
         };
-        match self.obstacle(plan, peer).await {
-            None => Reachability::Reachable,
-            Some(obstacle) => Reachability::Unreachable(obstacle),
+        let cell = self.cell(key);
+        let Ok(mut found) = timeout_at(patience, cell.lock()).await else { return busy() };
+        if let Some(found) = found.as_ref().filter(|found| found.is_fresh() && Arc::ptr_eq(&found.plan, plan)) {
+            return found.reachability.clone();
         }
+        let Ok(obstacle) = self.obstacle(plan, peer, patience).await else { return busy() };
+        let reachability = obstacle.map_or(Reachability::Reachable, Reachability::Unreachable);
+        *found = Some(Found { at: Instant::now(), plan: plan.clone(), reachability: reachability.clone() });
+        reachability
+    }
+
+    /// Where what is found of this client's deployment is kept; forgets what is of no use any more.
+    fn cell(&self, key: &PublicKey) -> Cell {
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, cell| {
+            let is_fresh = |found: &Option<Found>| found.as_ref().is_some_and(Found::is_fresh);
+            Arc::strong_count(cell) > 1 || cell.try_lock().is_ok_and(|found| is_fresh(&found))
+        });
+        all.entry(*key).or_default().clone()
     }
 
     /// What is in the way, by what the API server says now: the gateway's own copy may lag behind.
-    async fn obstacle(&self, plan: &Plan, peer: &TunnelPeer) -> Option<String> {
+    ///
+    /// # Errors
+    /// When others are looked at for longer than `patience`.
+    async fn obstacle(&self, plan: &Plan, peer: &TunnelPeer, patience: Instant) -> Result<Option<String>, Elapsed> {
+        let look = timeout_at(patience, self.looks.acquire()).await?;
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &peer.name);
         let services: Api<Service> = Api::namespaced(self.client.clone(), &peer.name);
         let everything = ListParams::default();
@@ -89,16 +133,21 @@ impl Prober {
             within("list the deployment's pods", pods.list(&everything)),
             within("list the deployment's services", services.list(&everything)),
         );
+        drop(look);
         let (pods, services) = match (pods, services) {
             (Ok(pods), Ok(services)) => (pods.items, services.items),
-            (Err(error), _) | (_, Err(error)) => return Some(format!("the gateway {error}")),
+            (Err(error), _) | (_, Err(error)) => return Ok(Some(format!("the gateway {error}"))),
         };
         if let Some(pod) = pods.iter().find(|pod| !is_covered(pod, peer, plan)) {
-            return Some(format!("the gateway's rules do not cover the pod {} yet", pod.name_any()));
+            return Ok(Some(format!("the gateway's rules do not cover the pod {} yet", pod.name_any())));
         }
         let attempts = services.iter().flat_map(|service| targets(service, &pods)).map(Target::connect);
-        join_all(attempts).await.into_iter().flatten().next()
+        Ok(join_all(attempts).await.into_iter().flatten().next())
     }
+}
+
+fn busy() -> Reachability {
+    Reachability::Unreachable("the gateway is busy with looking at others".to_owned())
 }
 
 /// Whether the rules let the client reach each address of a pod, of the families that it has itself.
@@ -155,56 +204,4 @@ fn is_selected(pod: &Pod, selector: &BTreeMap<String, String>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pod(app: &str) -> Pod {
-        let pod = json!({
-            "metadata": {"name": "p", "namespace": "n", "labels": {"app": app}},
-            "spec": {"containers": [], "nodeName": "w"},
-            "status": {"phase": "Running", "podIPs": [{"ip": "10.244.0.5"}]},
-        });
-        serde_json::from_value(pod).unwrap()
-    }
-
-    fn service(spec: Value) -> Service {
-        serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap()
-    }
-
-    fn of(spec: Value) -> Vec<String> {
-        let targets = targets(&service(spec), &[pod("web")]);
-        targets.into_iter().map(|target| target.address.to_string()).collect()
-    }
-
-    #[test]
-    fn only_services_that_should_answer_are_asked() {
-        let ports = json!([{"port": 80}, {"port": 53, "protocol": "UDP"}, {"port": 443, "protocol": "TCP"}]);
-        let spec = json!({"clusterIP": "10.96.0.7", "selector": {"app": "web"}, "ports": ports});
-        assert_eq!(of(spec.clone()), ["10.96.0.7:80", "10.96.0.7:443"]);
-        let starting = Pod { status: None, ..pod("web") };
-        assert_eq!(targets(&service(spec.clone()), &[starting]).len(), 2, "also while its pods have no address yet");
-        for (field, value) in [
-            ("clusterIP", json!("None")),
-            ("clusterIP", json!(null)),
-            ("selector", json!(null)),
-            ("selector", json!({})),
-            ("selector", json!({"app": "other"})),
-        ] {
-            let mut other = spec.clone();
-            other[field] = value;
-            assert!(of(other.clone()).is_empty(), "{other}");
-        }
-    }
-
-    #[test]
-    fn rules_must_cover_all_addresses_of_the_clients_families() {
-        let addresses = vec!["10.5.0.2/32".parse().unwrap()];
-        let peer = TunnelPeer { name: "n".into(), addresses, keepalive: None };
-        let mut plan = Plan::default();
-        assert!(!is_covered(&pod("web"), &peer, &plan));
-        plan.access.pairs.insert(("10.5.0.2".parse().unwrap(), "10.244.0.5".parse().unwrap()));
-        assert!(is_covered(&pod("web"), &peer, &plan));
-    }
-}
+mod tests;

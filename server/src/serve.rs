@@ -26,7 +26,7 @@ use crate::slow::{HEAD_LIMIT, in_time};
 pub struct ServerOptions {
     /// Name of the program, for its log.
     pub service: &'static str,
-    /// Address to listen on; all of this host's, IPv4 and IPv6, if there is none.
+    /// Address to listen on; all of this host's, IPv4 and IPv6, if there is none or it is `::`.
     pub host: Option<IpAddr>,
     /// TCP port; 0 for a free one.
     pub port: u16,
@@ -116,7 +116,7 @@ impl Server {
     /// If the port is taken, or this host does not let us have it.
     pub fn bind(options: ServerOptions) -> Result<Self, ServeError> {
         let wanted = |host| SocketAddr::new(host, options.port);
-        let (listener, address) = match options.host {
+        let (listener, address) = match options.host.filter(|host| *host != IpAddr::from(Ipv6Addr::UNSPECIFIED)) {
             Some(host) => (listen(wanted(host)), wanted(host)),
             None => match listen(wanted(Ipv6Addr::UNSPECIFIED.into())) {
                 // A host without IPv6.

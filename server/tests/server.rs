@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests {
     use std::future::Future;
-    use std::net::SocketAddr;
+    use std::net::{IpAddr, SocketAddr};
     use std::sync::OnceLock;
     use std::time::{Duration, Instant};
 
@@ -266,9 +266,13 @@ mod tests {
 
     #[actix_web::test]
     async fn without_a_host_both_families_are_served() {
-        let mut everywhere = options();
-        everywhere.host = None;
-        let server = Server::bind(everywhere).unwrap();
+        for host in [None, Some("::".parse().unwrap())] {
+            both_families_are_served(host).await;
+        }
+    }
+
+    async fn both_families_are_served(host: Option<IpAddr>) {
+        let server = Server::bind(ServerOptions { host, ..options() }).unwrap();
         let port = server.address().port();
         let (stop, stopped) = oneshot::channel::<()>();
         let routes = |routes: &mut ServiceConfig| {

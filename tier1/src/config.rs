@@ -20,7 +20,7 @@ const RATE_LIMIT: u32 = 50;
 /// How a tier1 runs.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Address to listen on; other than loopback only with tokens, or with --insecure-open
+    /// Address to listen on, `::` for all, also of IPv4; other than loopback only with tokens, or with --insecure-open
     #[arg(long, env = "SINFONIA_HOST", default_value_t = HOST, value_name = "ADDRESS")]
     pub host: IpAddr,
 

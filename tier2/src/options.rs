@@ -28,7 +28,7 @@ pub struct Options {
     #[arg(long, env = "SINFONIA_PORT", default_value_t = 5000)]
     port: u16,
 
-    /// Address of the HTTP API. Without --deploy-token-file whoever reaches it may deploy.
+    /// Address of the HTTP API, `::` for all, also of IPv4. Without --deploy-token-file whoever reaches it may deploy.
     #[arg(long, env = "SINFONIA_HOST", default_value = "127.0.0.1")]
     host: IpAddr,
 

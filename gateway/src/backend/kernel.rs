@@ -39,6 +39,10 @@ impl Backend for Kernel {
         "the kernel"
     }
 
+    fn outlives_gateway(&self) -> bool {
+        true
+    }
+
     fn retain(&self, peers: &Peers) -> Result<(), BackendError> {
         let mut state = self.lock();
         for key in self.device.stats()?.into_keys() {

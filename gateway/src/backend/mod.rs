@@ -54,6 +54,9 @@ pub trait Backend: Send + Sync {
     /// What it is called in logs.
     fn name(&self) -> &'static str;
 
+    /// Whether the tunnels answer clients when no gateway runs.
+    fn outlives_gateway(&self) -> bool;
+
     /// Ends the tunnels of peers that are not in `peers`, or differ there.
     ///
     /// # Errors

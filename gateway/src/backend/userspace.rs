@@ -48,6 +48,10 @@ impl Backend for Userspace {
         "userspace"
     }
 
+    fn outlives_gateway(&self) -> bool {
+        false
+    }
+
     fn retain(&self, peers: &Peers) -> Result<(), BackendError> {
         let mut state = self.lock();
         let State { peers: present, endpoints } = &mut *state;

@@ -1,12 +1,13 @@
 //! One transaction of the kernel's nftables: all of it happens, or nothing.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use netlink_bindings::nftables::{Chained, ChainedFinal, Nfgenmsg};
 use netlink_bindings::traits::NetlinkChained as _;
 
 use super::expression::{Expression, Family};
-use super::rules::{Chain, Set, TABLE};
+use super::rules::{Chain, Key, Set, TABLE};
 
 /// Family of the table (`NFPROTO_INET`) and of everything in it.
 const INET: u8 = 1;
@@ -16,7 +17,10 @@ const SUBSYSTEM: u16 = 10;
 const FIRST: u32 = 1;
 /// Elements in one message: their attribute must be shorter than 64 KiB.
 const ELEMENTS: usize = 1000;
+/// Flag of a set whose elements may vanish (`NFT_SET_TIMEOUT`).
+const TIMED: u32 = 1 << 4;
 /// Types of sets' keys, so that `nft list` can show them.
+const TYPE_FAMILY: u32 = 2;
 const TYPE_IPV4: u32 = 7;
 const TYPE_IPV6: u32 = 8;
 const TYPE_BITS: u32 = 6;
@@ -83,18 +87,18 @@ impl Batch {
     /// Adds an empty set; nothing happens if there is one like it.
     pub(super) fn add_set(&mut self, set: Set) {
         self.sets += 1;
-        let address = match set.family {
+        let address = |family| match family {
             Family::V4 => TYPE_IPV4,
             Family::V6 => TYPE_IPV6,
         };
-        let (kind, length) = if set.is_pair {
-            (address << TYPE_BITS | address, 2 * set.family.length())
-        } else {
-            (address, set.family.length())
+        let (kind, length, flags) = match set.key {
+            Key::Address(family) => (address(family), family.length(), 0),
+            Key::Pair(family) => (address(family) << TYPE_BITS | address(family), 2 * family.length(), 0),
+            Key::Family => (TYPE_FAMILY, 1, TIMED),
         };
         let mut request = self.chained.request().set_create().op_newset_do(&header());
         let attributes = request.encode().push_table_bytes(TABLE.as_bytes()).push_name_bytes(set.name.as_bytes());
-        attributes.push_flags(0).push_key_type(kind).push_key_len(length).push_id(self.sets);
+        attributes.push_flags(flags).push_key_type(kind).push_key_len(length).push_id(self.sets);
     }
 
     /// Removes all elements of a set.
@@ -109,6 +113,19 @@ impl Batch {
             let mut request = self.chained.request().set_create().op_newsetelem_do(&header());
             push_elements(request.encode(), set, keys);
         }
+    }
+
+    /// Adds the numbers of all families to a set, for so long.
+    pub(super) fn add_families(&mut self, set: Set, lifetime: Duration) {
+        let milliseconds = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+        let mut request = self.chained.request().set_create().op_newsetelem_do(&header());
+        let attributes = request.encode().push_table_bytes(TABLE.as_bytes()).push_set_bytes(set.name.as_bytes());
+        let elements = Family::BOTH.iter().fold(attributes.nested_elements(), |elements, family| {
+            let element = elements.nested_elem().nested_key().push_value(&[family.number()]).end_nested();
+            // The kernel takes it in the network's order of bytes.
+            element.push_timeout(milliseconds.to_be()).end_nested()
+        });
+        elements.end_nested();
     }
 
     /// Removes elements from a set.

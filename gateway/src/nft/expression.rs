@@ -36,7 +36,7 @@ impl Family {
     pub(super) const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
     /// The family's number (`NFPROTO_*`).
-    const fn number(self) -> u8 {
+    pub(super) const fn number(self) -> u8 {
         match self {
             Self::V4 => 2,
             Self::V6 => 10,
@@ -105,8 +105,8 @@ pub(super) enum Expression {
     Address(Family, End),
     /// Loads an address as the second field of a concatenation.
     SecondAddress(Family, End),
-    /// Loads the destination port.
-    DestinationPort,
+    /// Loads a port.
+    Port(End),
     /// Loads the state of the packet's connection.
     ConnectionState,
     /// Keeps some bits of what was loaded.
@@ -149,7 +149,8 @@ impl Expression {
             Self::SecondAddress(family, end) => {
                 load(element, family.second_register(), BASE_NETWORK, family.offset(*end), family.length())
             }
-            Self::DestinationPort => load(element, REGISTER, BASE_TRANSPORT, 2, 2),
+            Self::Port(End::Source) => load(element, REGISTER, BASE_TRANSPORT, 0, 2),
+            Self::Port(End::Destination) => load(element, REGISTER, BASE_TRANSPORT, 2, 2),
             Self::ConnectionState => {
                 element.nested_data_ct().push_dreg(REGISTER).push_key(CT_STATE).end_nested().end_nested()
             }

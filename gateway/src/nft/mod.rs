@@ -1,23 +1,31 @@
 //! The rules in the kernel that decide whom clients reach: one nftables table of our own.
 //!
 //! The rules are replaced in one transaction, and stay when the gateway ends: at no time do packets pass that no rule
-//! allows. Without the table nothing else of the gateway starts.
+//! allows. What they allow, they allow as long as a gateway renews them and some time more, since addresses of pods become
+//! those of others. Without the table nothing else of the gateway starts.
 
 mod batch;
 mod expression;
+mod kept;
 mod rules;
 mod socket;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use batch::Batch;
 use expression::Family;
+pub use kept::KeptTable;
 use netlink_bindings::traits::NetlinkChained as _;
-use rules::{PAIRS, REMOTE, RESOLVERS, Set, octets};
+use rules::{ALIVE, Key, PAIRS, REMOTE, RESOLVERS, Set, octets};
+
+/// How long packets pass without a gateway: it may take so long to start another one. An address that a pod gives back
+/// is seldom another's so soon.
+const LIFETIME: Duration = Duration::from_secs(30);
 
 /// A client's address and that of a pod it may reach.
 pub type Pair = (IpAddr, IpAddr);
@@ -50,13 +58,28 @@ pub struct RulesError {
 pub struct Table {
     interface: String,
     networks: Vec<IpNet>,
+    tunnels: Option<u16>,
+    lifetime: Duration,
 }
 
 impl Table {
     /// The table for clients behind `interface`, with addresses from `networks`.
     #[must_use]
     pub fn new(interface: &str, networks: &[IpNet]) -> Self {
-        Self { interface: interface.into(), networks: networks.iter().map(IpNet::trunc).collect() }
+        let networks = networks.iter().map(IpNet::trunc).collect();
+        Self { interface: interface.into(), networks, tunnels: None, lifetime: LIFETIME }
+    }
+
+    /// The same for a gateway whose tunnels the kernel ends at this UDP port: nor do they answer longer than packets pass.
+    #[must_use]
+    pub fn with_tunnels(self, port: u16) -> Self {
+        Self { tunnels: Some(port), ..self }
+    }
+
+    /// The same with another time that packets pass for after the rules were changed or renewed.
+    #[must_use]
+    pub fn with_lifetime(self, lifetime: Duration) -> Self {
+        Self { lifetime, ..self }
     }
 
     /// Whether the table is in force, of this gateway or of one before it.
@@ -96,7 +119,9 @@ impl Table {
             batch.flush_set(set);
             batch.add_elements(set, &keys(set, access));
         }
-        let chains = rules::chains(&self.interface, &self.networks);
+        batch.add_set(ALIVE);
+        self.prolong(batch);
+        let chains = rules::chains(&self.interface, &self.networks, self.tunnels);
         for chain in &chains {
             batch.add_chain(chain);
             batch.flush_chain(chain);
@@ -119,7 +144,24 @@ impl Table {
             batch.delete_elements(set, &missing(&before, &after));
             batch.add_elements(set, &missing(&after, &before));
         }
+        self.prolong(&mut batch);
         commit(batch, "changed")
+    }
+
+    /// Lets packets pass from now on for another lifetime.
+    ///
+    /// # Errors
+    /// If the kernel refuses, as when the table is not there.
+    pub fn renew(&self) -> Result<(), RulesError> {
+        let mut batch = Batch::new();
+        self.prolong(&mut batch);
+        commit(batch, "renewed")
+    }
+
+    /// Elements are replaced, since older kernels leave those that are there as they are.
+    fn prolong(&self, batch: &mut Batch) {
+        batch.flush_set(ALIVE);
+        batch.add_families(ALIVE, self.lifetime);
     }
 
     /// Removes the table: nothing is refused any more.
@@ -149,13 +191,17 @@ fn missing(of: &[Vec<u8>], other: &[Vec<u8>]) -> Vec<Vec<u8>> {
 
 /// The elements of a set, sorted.
 fn keys(set: Set, access: &Access) -> Vec<Vec<u8>> {
-    let fits = |address: &IpAddr| address.is_ipv4() == (set.family == Family::V4);
-    let mut keys: Vec<Vec<u8>> = if set.is_pair {
-        let pairs = access.pairs.iter().filter(|(client, pod)| fits(client) && fits(pod));
-        pairs.map(|(client, pod)| [octets(*client), octets(*pod)].concat()).collect()
-    } else {
-        let addresses = if RESOLVERS.contains(&set) { &access.resolvers } else { &access.remote };
-        addresses.iter().filter(|address| fits(address)).map(|address| octets(*address)).collect()
+    let is_of = |family: Family, address: &IpAddr| address.is_ipv4() == (family == Family::V4);
+    let mut keys: Vec<Vec<u8>> = match set.key {
+        Key::Pair(family) => {
+            let pairs = access.pairs.iter().filter(|(client, pod)| is_of(family, client) && is_of(family, pod));
+            pairs.map(|(client, pod)| [octets(*client), octets(*pod)].concat()).collect()
+        }
+        Key::Address(family) => {
+            let addresses = if RESOLVERS.contains(&set) { &access.resolvers } else { &access.remote };
+            addresses.iter().filter(|address| is_of(family, address)).map(|address| octets(*address)).collect()
+        }
+        Key::Family => Vec::new(),
     };
     keys.sort_unstable();
     keys

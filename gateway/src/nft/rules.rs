@@ -26,26 +26,33 @@ const NAME_SIZE: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Set {
     pub(super) name: &'static str,
-    pub(super) family: Family,
-    /// Whether an element is two addresses, or one.
-    pub(super) is_pair: bool,
+    pub(super) key: Key,
+}
+
+/// What the elements of a set are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    /// An address of this family.
+    Address(Family),
+    /// Two of them.
+    Pair(Family),
+    /// The number of a family. Such elements vanish after some time.
+    Family,
 }
 
 /// Sets of (client, pod) pairs: who may talk to whom.
-pub(super) const PAIRS: [Set; 2] = [
-    Set { name: "pairs4", family: Family::V4, is_pair: true },
-    Set { name: "pairs6", family: Family::V6, is_pair: true },
-];
+pub(super) const PAIRS: [Set; 2] =
+    [Set { name: "pairs4", key: Key::Pair(Family::V4) }, Set { name: "pairs6", key: Key::Pair(Family::V6) }];
 /// Sets of resolvers' pods: all clients may ask them.
 pub(super) const RESOLVERS: [Set; 2] = [
-    Set { name: "resolvers4", family: Family::V4, is_pair: false },
-    Set { name: "resolvers6", family: Family::V6, is_pair: false },
+    Set { name: "resolvers4", key: Key::Address(Family::V4) },
+    Set { name: "resolvers6", key: Key::Address(Family::V6) },
 ];
 /// Sets of pods on other nodes, which know no way back to a client.
-pub(super) const REMOTE: [Set; 2] = [
-    Set { name: "remote4", family: Family::V4, is_pair: false },
-    Set { name: "remote6", family: Family::V6, is_pair: false },
-];
+pub(super) const REMOTE: [Set; 2] =
+    [Set { name: "remote4", key: Key::Address(Family::V4) }, Set { name: "remote6", key: Key::Address(Family::V6) }];
+/// The set of families that packets may be of. Without a gateway that renews it, it is soon empty.
+pub(super) const ALIVE: Set = Set { name: "alive", key: Key::Family };
 
 /// A chain; one with a hook is asked by the kernel.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,19 +87,35 @@ const POSTROUTING: u32 = 4;
 const SOURCE_NAT: i32 = 99;
 
 /// The chains for clients behind `interface` with addresses from `networks`; chains come before those that go to them.
-pub(super) fn chains(interface: &str, networks: &[IpNet]) -> Vec<Chain> {
+/// `tunnels` is the UDP port of tunnels that the gateway does not end itself.
+pub(super) fn chains(interface: &str, networks: &[IpNet], tunnels: Option<u16>) -> Vec<Chain> {
     use Expression::{Accept, Drop, GoTo};
     let from = on(Meta::InputInterface, interface);
     let to = on(Meta::OutputInterface, interface);
-    let forward = vec![rule([&from[..], &[GoTo(FROM_CLIENTS)]]), rule([&to[..], &[GoTo(TO_CLIENTS)]])];
-    let output =
+    let is_alive = [Expression::Meta(Meta::Family), Expression::IsIn(ALIVE.name)];
+    let forward = vec![
+        rule([&from[..], &is_alive, &[GoTo(FROM_CLIENTS)]]),
+        rule([&from[..], &[Drop]]),
+        rule([&to[..], &is_alive, &[GoTo(TO_CLIENTS)]]),
+        rule([&to[..], &[Drop]]),
+    ];
+    // The node itself: API server, kubelet, node ports of the host network.
+    let mut input = vec![rule([&from[..], &[Drop]])];
+    let mut output =
         vec![rule([&to[..], &Expression::state_in(ESTABLISHED | RELATED), &[Accept]]), rule([&to[..], &[Drop]])];
+    if let Some(port) = tunnels {
+        // The kernel would answer, and call, the clients of a gateway that is on another node by now.
+        for (chain, end) in [(&mut input, End::Destination), (&mut output, End::Source)] {
+            let is_tunnel = of_udp(end, port);
+            chain.push(rule([&is_tunnel[..], &is_alive, &[Accept]]));
+            chain.push(rule([&is_tunnel[..], &[Drop]]));
+        }
+    }
     vec![
         Chain { name: FROM_CLIENTS, hook: None, rules: from_clients(&to) },
         Chain { name: TO_CLIENTS, hook: None, rules: to_clients() },
         Chain { name: "forward", hook: Some(Hook::filter(FORWARD)), rules: forward },
-        // The node itself: API server, kubelet, node ports of the host network.
-        Chain { name: "input", hook: Some(Hook::filter(INPUT)), rules: vec![rule([&from[..], &[Drop]])] },
+        Chain { name: "input", hook: Some(Hook::filter(INPUT)), rules: input },
         Chain { name: "output", hook: Some(Hook::filter(OUTPUT)), rules: output },
         Chain {
             name: "postrouting",
@@ -119,7 +142,7 @@ fn from_clients(to_tunnel: &[Expression]) -> Vec<Vec<Expression>> {
             rules.push(rule([
                 &Expression::is_family(family)[..],
                 &[Expression::Meta(Meta::Protocol), Expression::Equals(vec![protocol])],
-                &[Expression::DestinationPort, Expression::Equals(DNS.to_be_bytes().into())],
+                &[Expression::Port(End::Destination), Expression::Equals(DNS.to_be_bytes().into())],
                 &[Expression::Address(family, End::Destination), Expression::IsIn(resolvers.name), Expression::Accept],
             ]));
         }
@@ -166,6 +189,15 @@ fn masquerade(network: IpNet) -> Vec<Expression> {
         &[Expression::Address(family, End::Destination), Expression::IsIn(remote.name)],
         &[Expression::Masquerade],
     ])
+}
+
+fn of_udp(end: End, port: u16) -> [Expression; 4] {
+    [
+        Expression::Meta(Meta::Protocol),
+        Expression::Equals(vec![UDP]),
+        Expression::Port(end),
+        Expression::Equals(port.to_be_bytes().into()),
+    ]
 }
 
 fn on(meta: Meta, interface: &str) -> [Expression; 2] {

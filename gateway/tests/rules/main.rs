@@ -9,16 +9,20 @@ mod packet;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use network::{NODE, Network, PODS_GATEWAY, in_namespace, table, with_probe};
 use packet::{port_unreachable, udp};
-use sinfonia_gateway::nft::Access;
+use sinfonia_gateway::nft::{Access, KeptTable};
 
 const ANNE: &str = "10.5.0.2";
 const BERT: &str = "10.5.0.3";
 const ANNES_POD: &str = "10.244.0.5";
 const BERTS_POD: &str = "10.244.0.6";
 const RESOLVER: &str = "10.244.0.9";
+
+/// A lifetime that a test can wait for.
+const SHORT: Duration = Duration::from_millis(100);
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -27,6 +31,14 @@ fn address(text: &str) -> IpAddr {
 fn access() -> Access {
     let pairs = [(ANNE, ANNES_POD), (BERT, BERTS_POD)].map(|(client, pod)| (address(client), address(pod)));
     Access { pairs: pairs.into(), resolvers: [address(RESOLVER)].into(), remote: BTreeSet::new() }
+}
+
+/// Tries without pause until it is so.
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + network::PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within {:?}: {what}", network::PATIENCE);
+    }
 }
 
 #[test]
@@ -176,6 +188,101 @@ fn everything_stays_when_the_gateway_dies() {
     let network = Network::reopen();
     assert!(network.passes_from_client(&udp(ANNE, ANNES_POD, 1000, 80)), "interfaces and routes are still there");
     assert!(!network.passes_from_client(&udp(ANNE, BERTS_POD, 1000, 80)));
+}
+
+#[test]
+fn without_a_gateway_nothing_passes_after_a_while() {
+    if !in_namespace("without_a_gateway_nothing_passes_after_a_while") {
+        return;
+    }
+    let network = Network::new(&access());
+    let (there, back) = (udp(ANNE, ANNES_POD, 1000, 80), udp(ANNES_POD, ANNE, 80, 1000));
+    let passes = || network.passes_from_client(&there) && network.passes_from_pod(&back);
+    assert!(passes());
+    table().with_lifetime(SHORT).renew().unwrap();
+    eventually("nothing of clients passes", || !network.is_open(&there, &back));
+    table().renew().unwrap();
+    assert!(passes(), "another gateway has come");
+
+    let (before, after) = (with_probe(&access()), access());
+    table().with_lifetime(SHORT).update(&before, &after).unwrap();
+    eventually("what was changed is no longer good either", || !network.is_open(&there, &back));
+    table().update(&after, &before).unwrap();
+    assert!(passes());
+}
+
+#[test]
+fn a_gateway_keeps_what_it_has_brought_into_force() {
+    if !in_namespace("a_gateway_keeps_what_it_has_brought_into_force") {
+        return;
+    }
+    let network = Network::new(&access());
+    let wanted = with_probe(&access());
+    let (there, back) = (udp(ANNE, ANNES_POD, 1000, 80), udp(ANNES_POD, ANNE, 80, 1000));
+    let mut kept = KeptTable::new(table().with_lifetime(SHORT));
+    kept.keep(&wanted).unwrap();
+    eventually("its time is over", || !network.is_open(&there, &back));
+    eventually("it is renewed", || {
+        kept.keep(&wanted).unwrap();
+        network.is_open(&there, &back)
+    });
+
+    let mut kept = KeptTable::new(table());
+    kept.keep(&wanted).unwrap();
+    table().remove().unwrap();
+    assert!(network.passes_from_client(&udp(ANNE, BERTS_POD, 1000, 80)));
+    kept.keep(&wanted).unwrap();
+    assert!(!network.passes_from_client(&udp(ANNE, BERTS_POD, 1000, 80)), "somebody had removed it");
+    kept.keep(&with_probe(&Access::default())).unwrap();
+    assert!(!network.passes_from_client(&there), "a change");
+}
+
+#[test]
+fn renewing_loses_no_packet() {
+    if !in_namespace("renewing_loses_no_packet") {
+        return;
+    }
+    let network = Network::new(&access());
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..200 {
+                table().renew().unwrap();
+            }
+            is_done.store(true, Ordering::Release);
+        });
+        while !is_done.load(Ordering::Acquire) {
+            assert!(network.passes_from_client(&udp(ANNE, ANNES_POD, 1000, 80)));
+        }
+    });
+}
+
+#[test]
+fn nor_do_tunnels_of_the_kernel_answer() {
+    if !in_namespace("nor_do_tunnels_of_the_kernel_answer") {
+        return;
+    }
+    let network = Network::new(&access());
+    let table = table().with_tunnels(51820);
+    table.replace(&with_probe(&access())).unwrap();
+    let [tunnel, other] = [51820, 51821].map(|port| UdpSocket::bind((NODE, port)).unwrap());
+    tunnel.set_nonblocking(true).unwrap();
+    other.set_read_timeout(Some(network::PATIENCE)).unwrap();
+    // The other packet comes later; both go the same way.
+    let is_heard = || {
+        for port in [51820, 51821] {
+            network.send_as_pod(&udp(ANNES_POD, NODE, 7, port));
+        }
+        other.recv_from(&mut [0; 64]).unwrap();
+        tunnel.recv_from(&mut [0; 64]).is_ok()
+    };
+    assert!(is_heard() && tunnel.send_to(b"hello", (ANNES_POD, 7)).is_ok());
+    table.clone().with_lifetime(SHORT).renew().unwrap();
+    eventually("clients are not heard", || !is_heard());
+    assert!(tunnel.send_to(b"hello", (ANNES_POD, 7)).is_err(), "nor called");
+    assert!(other.send_to(b"hello", (ANNES_POD, 7)).is_ok(), "others are not concerned");
+    table.renew().unwrap();
+    assert!(is_heard() && tunnel.send_to(b"hello", (ANNES_POD, 7)).is_ok());
 }
 
 #[test]

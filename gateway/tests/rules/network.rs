@@ -27,6 +27,9 @@ const INSIDE: &str = "SINFONIA_TEST_INSIDE";
 /// A pair that every network here lets through, to see that what should not come has not.
 const PROBE: (&str, &str) = ("10.5.255.254", "10.244.255.254");
 
+/// Packets between pods here, which no rule is for.
+const MARKER: (&str, &str) = ("10.244.255.252", "10.244.255.253");
+
 /// True in a network namespace of the test's own; false outside, after the test has run there.
 pub(crate) fn in_namespace(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
@@ -61,6 +64,10 @@ impl Network {
     pub(crate) fn new(access: &Access) -> Self {
         for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
             std::fs::write(format!("/proc/sys/net/{family}"), "1").unwrap();
+        }
+        // The marker leaves by the interface that it came in by.
+        for interface in ["all", "default"] {
+            std::fs::write(format!("/proc/sys/net/ipv4/conf/{interface}/send_redirects"), "0").unwrap();
         }
         table().replace(&with_probe(access)).unwrap();
         let network = Self::open();
@@ -136,6 +143,21 @@ impl Network {
         !is_probe
     }
 
+    /// Whether anything of clients passes: this packet of theirs, or this answer. Other than the probe, the marker by which
+    /// the test knows is no client's.
+    pub(crate) fn is_open(&self, call: &[u8], answer: &[u8]) -> bool {
+        self.send_as_client(call);
+        self.send_as_pod(answer);
+        self.send_as_pod(&udp(MARKER.0, MARKER.1, 9, 9));
+        let seen = self.next_at_pods();
+        let is_called = seen != forwarded(&udp(MARKER.0, MARKER.1, 9, 9));
+        if is_called {
+            assert_eq!(seen, forwarded(call));
+            self.next_at_pods();
+        }
+        is_called | try_receive(&self.clients).is_some()
+    }
+
     pub(crate) fn send_as_client(&self, packet: &[u8]) {
         send(&self.clients, packet);
     }
@@ -183,16 +205,26 @@ fn send(tun: &Tun, packet: &[u8]) {
 
 /// The next packet of ours: the kernel has things to say itself, such as neighbour solicitations.
 fn receive(tun: &Tun) -> Vec<u8> {
+    loop {
+        if let Some(packet) = try_receive(tun) {
+            return packet;
+        }
+        let mut descriptors = [PollFd::new(tun.as_fd(), PollFlags::POLLIN)];
+        let limit = PollTimeout::try_from(PATIENCE).unwrap();
+        assert!(poll(&mut descriptors, limit).unwrap() > 0, "no packet came within {PATIENCE:?}");
+    }
+}
+
+/// The same, if it is there already.
+fn try_receive(tun: &Tun) -> Option<Vec<u8>> {
     let mut buffer = [0; 2048];
     loop {
         match read(tun.as_fd(), &mut buffer) {
-            Ok(length) if is_ours(&buffer[VIRTIO_HEADER..length]) => return buffer[VIRTIO_HEADER..length].to_vec(),
-            Ok(_) => {}
-            Err(Errno::EAGAIN) => {
-                let mut descriptors = [PollFd::new(tun.as_fd(), PollFlags::POLLIN)];
-                let limit = PollTimeout::try_from(PATIENCE).unwrap();
-                assert!(poll(&mut descriptors, limit).unwrap() > 0, "no packet came within {PATIENCE:?}");
+            Ok(length) if is_ours(&buffer[VIRTIO_HEADER..length]) => {
+                return Some(buffer[VIRTIO_HEADER..length].to_vec());
             }
+            Ok(_) => {}
+            Err(Errno::EAGAIN) => return None,
             Err(errno) => panic!("reading packets: {errno}"),
         }
     }

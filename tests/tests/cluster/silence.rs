@@ -105,7 +105,7 @@ impl Drop for Moved<'_> {
 }
 
 #[test]
-fn a_gateway_that_moves_is_let_in_again() {
+fn policies_follow_the_cluster() {
     let cluster = Cluster::new();
     forget_leader(&cluster);
     let application = cluster.add_chart("helloworld", "");
@@ -119,19 +119,27 @@ fn a_gateway_that_moves_is_let_in_again() {
     fetch();
     let namespaces = cluster.list("namespaces", &["-l", OURS]);
     let name = text(&namespaces[0], "/metadata/name");
+    let policy_comes_to_hold = |part: &str| {
+        settles(
+            || tier2.log(),
+            || {
+                let policy = cluster.kubectl(&["-n", name, "get", "networkpolicy", "sinfonia", "-o", "json"]);
+                if policy.contains(part) { Ok(()) } else { Err(policy) }
+            },
+        );
+    };
+
+    // As if by a tier2 that did not know yet what is the cluster's.
+    let no_exceptions = r#"[{"op": "remove", "path": "/spec/egress/2/to/0/ipBlock/except"}]"#;
+    cluster.kubectl(&["-n", name, "patch", "networkpolicy", "sinfonia", "--type=json", "-p", no_exceptions]);
+    cluster.kubectl(&["annotate", "peer", name, "findcloudlet.org/cluster-networks-"]);
+    policy_comes_to_hold("\"10.0.0.0/8\"");
+
     let (_, old) = gateway(&cluster).unwrap();
     let nodes = cluster.list("nodes", &[]);
     let other = nodes.iter().find(|node| text(node, "/metadata/name") != old).unwrap();
-    let address = node_address(other);
-
     let _moved = Moved::to(&cluster, text(other, "/metadata/name"));
-    settles(
-        || tier2.log(),
-        || {
-            let policy = cluster.kubectl(&["-n", name, "get", "networkpolicy", "sinfonia", "-o", "json"]);
-            if policy.contains(&format!("\"{address}/32\"")) { Ok(()) } else { Err(policy) }
-        },
-    );
+    policy_comes_to_hold(&format!("\"{}/32\"", node_address(other)));
     fetch();
 }
 

@@ -140,7 +140,7 @@ pub async fn start(
     let watched = Arc::new(Watched::default());
     let admission = Admission { total: config.max_deployments, per_client: config.max_per_client };
     let drain = Arc::new(Drain::new(Api::<Lease>::namespaced(client.clone(), &options.namespace)));
-    let ends = Ends::new(watch.clone());
+    let ends = Ends::new(watch.clone(), pod_namespace(own_account.as_ref()));
     let deployments = Arc::new(Requests {
         client: client.clone(),
         api: Api::all(client.clone()),
@@ -320,6 +320,12 @@ async fn client_config(options: &KubernetesOptions) -> Result<ClientConfig, Star
         }
         None => ClientConfig::infer().await.map_err(|error| failed(error.to_string())),
     }
+}
+
+/// The namespace of the pod that this runs in: its account's. A kubelet sets this variable in every container.
+fn pod_namespace(own_account: Option<&(String, String)>) -> Option<String> {
+    std::env::var_os("KUBERNETES_SERVICE_HOST")?;
+    own_account.map(|(namespace, _)| namespace.clone())
 }
 
 fn helm_options(options: &KubernetesOptions, state: &std::path::Path) -> HelmOptions {

@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 use sinfonia_wire::{DeploymentName, Quantity, ResourceLimits, cluster};
 use time::format_description::well_known::Rfc3339;
 
-use super::options::{Egress, PodSecurity};
+use super::{
+    networks::Networks,
+    options::{Egress, PodSecurity},
+    policy,
+};
 use crate::{deployment::Plan, kubernetes::crd::CloudletDeployment};
 
 /// Who made the fields of our objects (server-side apply).
@@ -22,8 +26,11 @@ pub(crate) const DEPLOYER: &str = "sinfonia-deployer";
 /// ClusterRole of what tier2 may do in a deployment's namespace.
 const OWN_ROLE: &str = "sinfonia-tier2-namespace";
 
-/// On a peer, what its deployment's NetworkPolicy lets in beside the client: see [`Surroundings::gateway`].
+/// On a peer, what its deployment's NetworkPolicy lets in beside the client: [`Networks::sources`].
 pub(super) const SOURCES_ANNOTATION: &str = "findcloudlet.org/gateway-sources";
+
+/// On a peer, what its deployment's NetworkPolicy does not let out to: [`Networks::cluster`].
+pub(super) const CLUSTER_ANNOTATION: &str = "findcloudlet.org/cluster-networks";
 
 /// What the objects around a deployment depend on, beside its plan.
 #[derive(Debug, Clone)]
@@ -32,8 +39,7 @@ pub(super) struct Surroundings {
     pub(super) own_account: Option<(String, String)>,
     pub(super) pod_security: PodSecurity,
     pub(super) egress: Egress,
-    /// Addresses that clients' traffic may come from after it was masqueraded.
-    pub(super) gateway: Vec<IpNet>,
+    pub(super) networks: Networks,
     pub(super) traceparent: Option<String>,
 }
 
@@ -78,13 +84,24 @@ pub(super) fn peer(owner: &CloudletDeployment, plan: &Plan, around: &Surrounding
         persistent_keepalive: 10,
     };
     let mut metadata = owned(owner, plan, labels(plan), around);
-    metadata.annotations.get_or_insert_default().insert(SOURCES_ANNOTATION.to_owned(), joined(&around.gateway));
+    metadata.annotations.get_or_insert_default().extend(noted(&around.networks));
     manifest(cluster::KILO_GROUP, cluster::KILO_VERSION, cluster::KILO_PEER_KIND, metadata, json!({ "spec": spec }))
 }
 
-/// The networks as one text.
-pub(super) fn joined(networks: &[IpNet]) -> String {
-    networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+/// What a peer says of its deployment's NetworkPolicy.
+fn noted(networks: &Networks) -> [(String, String); 2] {
+    let joined = |networks: &[IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    [
+        (SOURCES_ANNOTATION.to_owned(), joined(&networks.sources)),
+        (CLUSTER_ANNOTATION.to_owned(), joined(&networks.cluster)),
+    ]
+}
+
+/// Whether the deployment of a peer with these annotations has a NetworkPolicy of other networks. What was taken over
+/// from others has no policy of ours.
+pub(super) fn is_outdated(annotations: &BTreeMap<String, String>, networks: &Networks) -> bool {
+    let is_ours = annotations.contains_key(SOURCES_ANNOTATION);
+    is_ours && noted(networks).iter().any(|(name, now)| annotations.get(name) != Some(now))
 }
 
 /// The namespace of this name, to be deleted or looked at.
@@ -135,38 +152,10 @@ fn binding(plan: &Plan, name: &str, role: &str, subject: &Value) -> Manifest {
     manifest("rbac.authorization.k8s.io", "v1", "RoleBinding", inside(plan, name), body)
 }
 
-/// In: from the namespace itself, the client and the gateway. Out: to the namespace itself, the resolver and, if that
-/// is allowed, to public addresses; the cluster, its nodes and what is link-local or private stay out of reach.
 pub(super) fn network_policy(plan: &Plan, around: &Surroundings) -> Manifest {
-    let clients = plan.addresses.iter().map(|address| IpNet::from(*address));
-    let block = |net: IpNet| json!({ "ipBlock": { "cidr": net } });
-    let itself = json!({ "podSelector": {} });
-    let sources: Vec<Value> =
-        std::iter::once(itself.clone()).chain(clients.chain(around.gateway.iter().copied()).map(block)).collect();
-    let resolver = json!({
-        "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "kube-system" } },
-        "podSelector": { "matchLabels": { "k8s-app": "kube-dns" } },
-    });
-    let dns = json!([{ "protocol": "UDP", "port": 53 }, { "protocol": "TCP", "port": 53 }]);
-    let mut egress = vec![json!({ "to": [itself] }), json!({ "to": [resolver], "ports": dns })];
-    if around.egress == Egress::Internet {
-        egress.push(json!({ "to": [
-            { "ipBlock": { "cidr": "0.0.0.0/0", "except": NOT_PUBLIC_V4 } },
-            { "ipBlock": { "cidr": "2000::/3" } },
-        ] }));
-    }
-    let spec = json!({
-        "podSelector": {},
-        "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{ "from": sources }],
-        "egress": egress,
-    });
+    let spec = policy::spec(&plan.addresses, around.egress, &around.networks);
     manifest("networking.k8s.io", "v1", "NetworkPolicy", inside(plan, "sinfonia"), json!({ "spec": spec }))
 }
-
-/// Private, shared, link-local and loopback networks (RFC 6890).
-const NOT_PUBLIC_V4: [&str; 6] =
-    ["10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
 
 /// What a deployment may use if its recipe says nothing.
 const DEFAULT_QUOTA: [(&str, &str); 4] =
@@ -307,5 +296,16 @@ mod tests {
         assert_eq!(limit["default"], json!({ "ephemeral-storage": "50Gi" }));
         assert_eq!((&quota["services.nodeports"], &quota["services.loadbalancers"]), (&json!("0"), &json!("0")));
         assert_eq!(quota.get("pods"), None);
+    }
+
+    #[test]
+    fn only_policies_of_ours_can_be_outdated() {
+        let networks = Networks { cluster: vec!["198.51.100.0/24".parse().unwrap()], ..Networks::default() };
+        let mut annotations = BTreeMap::from(noted(&networks));
+        assert!(!is_outdated(&annotations, &networks));
+        assert!(is_outdated(&annotations, &Networks::default()));
+        annotations.remove(CLUSTER_ANNOTATION);
+        assert!(is_outdated(&annotations, &Networks::default()), "made by a tier2 that kept backends off nothing");
+        assert!(!is_outdated(&BTreeMap::new(), &networks), "taken over");
     }
 }

@@ -64,6 +64,7 @@ pub(crate) const PERMISSIONS: &[Permission] = &[
     Permission::new(Scope::Cluster, RBAC, &["clusterroles"], &["bind"]).only(&[DEPLOYER_ROLE, NAMESPACE_ROLE]),
     Permission::new(Scope::Cluster, "", &["nodes"], &["list"]),
     Permission::new(Scope::Cluster, "", &["nodes/stats"], &["get"]),
+    Permission::new(Scope::Cluster, "networking.k8s.io", &["servicecidrs"], &["list"]),
     Permission::new(Scope::Cluster, "metrics.k8s.io", &["nodes"], &["list"]),
     Permission::new(Scope::Cluster, "", &["services"], &["get"]).only(&["kube-prometheus-stack-prometheus"]),
     Permission::new(Scope::Deployment, "", &["limitranges", "resourcequotas", "serviceaccounts"], MAKE),
@@ -81,6 +82,8 @@ pub(crate) const PERMISSIONS: &[Permission] = &[
     ),
     Permission::new(Scope::Namespace("kube-system"), "", &["services"], &["get"]).only(&["kube-dns"]),
     Permission::new(Scope::Namespace("kube-system"), "discovery.k8s.io", &["endpointslices"], &["list"]),
+    Permission::new(Scope::Namespace("default"), "discovery.k8s.io", &["endpointslices"], &["get"])
+        .only(&["kubernetes"]),
     Permission::new(Scope::Namespace("default"), "events.k8s.io", &["events"], MAKE),
 ];
 

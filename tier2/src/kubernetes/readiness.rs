@@ -101,7 +101,8 @@ mod tests {
     fn view() -> ClusterView {
         let end =
             NodeFacts { key: Some([7; 32].into()), endpoint: Some("192.0.2.1:51820".parse().unwrap()), ..node("a") };
-        ClusterView { nodes: vec![end, node("b")], resolver: Some([10, 96, 0, 10].into()), dns_ready: true }
+        let resolver = Some([10, 96, 0, 10].into());
+        ClusterView { nodes: vec![end, node("b")], resolver, dns_ready: true, ..ClusterView::default() }
     }
 
     fn sentence(change: impl FnOnce(&mut ClusterView)) -> String {

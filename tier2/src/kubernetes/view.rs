@@ -8,8 +8,9 @@ use std::{
 
 use ipnet::IpNet;
 use k8s_openapi::api::{
-    core::v1::{Namespace, Node, Service},
+    core::v1::{Namespace, Node, NodeAddress, Service},
     discovery::v1::EndpointSlice,
+    networking::v1::ServiceCIDR,
 };
 use kube::{Api, Client, api::ListParams};
 use sinfonia_wire::{CloudletId, PublicKey, TunnelEndpoint, cluster};
@@ -35,6 +36,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 const KUBE_SYSTEM: &str = "kube-system";
 /// The resolver's service.
 const KUBE_DNS: &str = "kube-dns";
+/// Namespace of the API servers' service and its endpoints, and their name.
+const API_SERVERS: (&str, &str) = ("default", "kubernetes");
 /// Kilo's mark of the node that ends the tunnels of its location.
 const KILO_LEADER_ANNOTATION: &str = "kilo.squat.ai/leader";
 
@@ -47,6 +50,10 @@ pub struct ClusterView {
     pub resolver: Option<IpAddr>,
     /// Whether a pod behind the resolver's address is ready.
     pub dns_ready: bool,
+    /// The addresses of its API servers, as pods reach them.
+    pub api_servers: Vec<IpAddr>,
+    /// The networks that services have their addresses from; none where the cluster does not tell (before Kubernetes 1.33).
+    pub service_networks: Vec<IpNet>,
 }
 
 /// What matters of a node.
@@ -58,8 +65,10 @@ pub struct NodeFacts {
     pub ready: bool,
     /// Whether it takes new pods (not cordoned).
     pub schedulable: bool,
-    /// Its InternalIP.
-    pub address: Option<IpAddr>,
+    /// Its InternalIPs: one, or with two families one of each.
+    pub addresses: Vec<IpAddr>,
+    /// Its ExternalIPs.
+    pub external_addresses: Vec<IpAddr>,
     /// The networks its pods have their addresses from.
     pub pod_networks: Vec<IpNet>,
     /// Processors for pods.
@@ -169,14 +178,44 @@ async fn list(client: &Client) -> Result<ClusterView, ViewError> {
         Api::namespaced(client.clone(), KUBE_SYSTEM),
         Api::namespaced(client.clone(), KUBE_SYSTEM),
     );
+    let (api_servers, ranges): (Api<EndpointSlice>, Api<ServiceCIDR>) =
+        (Api::namespaced(client.clone(), API_SERVERS.0), Api::all(client.clone()));
     let of_resolver = cached.clone().labels(&format!("kubernetes.io/service-name={KUBE_DNS}"));
-    let (nodes, service, slices) =
-        tokio::join!(nodes.list(&cached), services.get_opt(KUBE_DNS), slices.list(&of_resolver));
+    let (nodes, service, slices, api_servers, ranges) = tokio::join!(
+        nodes.list(&cached),
+        services.get_opt(KUBE_DNS),
+        slices.list(&of_resolver),
+        api_servers.get_opt(API_SERVERS.1),
+        ranges.list(&cached),
+    );
     let mut nodes: Vec<NodeFacts> = nodes.map_err(failed("nodes"))?.items.into_iter().map(NodeFacts::from).collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let service = service.map_err(failed("service kube-dns"))?;
     let slices = slices.map_err(failed("endpoints of service kube-dns"))?;
-    Ok(ClusterView { nodes, resolver: service.as_ref().and_then(cluster_ip), dns_ready: has_ready(&slices.items) })
+    let api_servers = api_servers.map_err(failed("endpoints of service kubernetes"))?;
+    let ranges = match ranges {
+        Ok(ranges) => ranges.items,
+        // An older cluster has no such kind.
+        Err(kube::Error::Api(status)) if status.is_not_found() => vec![],
+        Err(error) => return Err(failed("ServiceCIDRs")(error)),
+    };
+    Ok(ClusterView {
+        nodes,
+        resolver: service.as_ref().and_then(cluster_ip),
+        dns_ready: has_ready(&slices.items),
+        api_servers: api_servers.iter().flat_map(addresses).collect(),
+        service_networks: ranges.iter().flat_map(networks).collect(),
+    })
+}
+
+fn addresses(slice: &EndpointSlice) -> Vec<IpAddr> {
+    let addresses = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+    addresses.filter_map(|address| address.parse().ok()).collect()
+}
+
+fn networks(range: &ServiceCIDR) -> Vec<IpNet> {
+    let networks = range.spec.iter().flat_map(|spec| spec.cidrs.iter().flatten());
+    networks.filter_map(|network| network.parse().ok()).collect()
 }
 
 fn failed(what: &'static str) -> impl Fn(kube::Error) -> ViewError {
@@ -205,17 +244,18 @@ impl From<Node> for NodeFacts {
         let allocatable = status.allocatable.unwrap_or_default();
         let allocatable = |name| allocatable.get(name).and_then(|quantity| amount(&quantity.0)).filter(|&n| n > 0.0);
         let spec = node.spec.unwrap_or_default();
+        let addresses = status.addresses.unwrap_or_default();
+        let addresses = |kind: &str| {
+            let of_kind = addresses.iter().filter(|address: &&NodeAddress| address.type_ == kind);
+            of_kind.filter_map(|address| address.address.parse().ok()).collect()
+        };
         Self {
             pod_networks: spec.pod_cidrs.iter().flatten().filter_map(|cidr| cidr.parse().ok()).collect(),
             name: node.metadata.name.unwrap_or_default(),
             ready: status.conditions.unwrap_or_default().iter().any(ready),
             schedulable: !spec.unschedulable.unwrap_or_default(),
-            address: status
-                .addresses
-                .unwrap_or_default()
-                .iter()
-                .filter(|address| address.type_ == "InternalIP")
-                .find_map(|address| address.address.parse().ok()),
+            addresses: addresses("InternalIP"),
+            external_addresses: addresses("ExternalIP"),
             cpus: allocatable("cpu"),
             memory: allocatable("memory"),
             key: annotation(cluster::KILO_KEY_ANNOTATION).and_then(|key| key.parse().ok()),

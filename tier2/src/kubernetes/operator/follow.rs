@@ -1,4 +1,4 @@
-//! Deployments follow the gateway when it moves to another node.
+//! Deployments' NetworkPolicies follow the cluster: the gateway moves to another node, nodes come and go.
 
 use std::sync::PoisonError;
 
@@ -12,27 +12,25 @@ use crate::kubernetes::{
 };
 
 impl Operator {
-    /// Lets clients' traffic in from where it comes from now, after the gateway has moved to another node.
-    pub(super) async fn follow_gateway(&self, object: &CloudletDeployment) -> Result<(), OperatorError> {
+    /// Lets clients' traffic in from where it comes from now, and keeps the backend off what is the cluster's now.
+    pub(super) async fn follow_networks(&self, object: &CloudletDeployment) -> Result<(), OperatorError> {
         let (Some(Phase::Deployed), Some(name)) = (object.phase(), object.deployment_name()) else { return Ok(()) };
         let Some(peer) = self.peer(name) else { return Ok(()) };
-        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // What was taken over from others has no policy of ours.
-        let noted = peer.annotations().get(objects::SOURCES_ANNOTATION);
-        if sources.is_empty() || noted.is_none_or(|noted| *noted == objects::joined(&sources)) {
+        let networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(networks) = networks.filter(|networks| objects::is_outdated(peer.annotations(), networks)) else {
             return Ok(());
-        }
+        };
         let recipe = self.parts.recipes.get(&object.spec.application).await;
         let recipe = recipe.map_err(|error| {
             let code = crate::routes::recipe_code(&error).1;
-            OperatorError::later(code, format!("the gateway has moved, and {error}"))
+            OperatorError::later(code, format!("the cluster's networks have changed, and {error}"))
         })?;
-        let around = self.surroundings(object, sources);
+        let around = self.surroundings(object, networks);
         let plan = plan(object, &recipe)?;
         let client = &self.parts.client;
-        apply(client, "let the gateway in", &objects::network_policy(&plan, &around)).await?;
-        apply(client, "note where the gateway is", &objects::peer(object, &plan, &around)).await?;
-        tracing::info!(deployment = name.as_str(), "the gateway's new addresses are let in");
+        apply(client, "follow the cluster's networks", &objects::network_policy(&plan, &around)).await?;
+        apply(client, "note the cluster's networks", &objects::peer(object, &plan, &around)).await?;
+        tracing::info!(deployment = name.as_str(), "its NetworkPolicy follows the cluster's networks");
         Ok(())
     }
 }

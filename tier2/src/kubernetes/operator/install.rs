@@ -3,7 +3,6 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::future::{FutureExt as _, try_join_all};
-use ipnet::IpNet;
 use kube::{ResourceExt as _, runtime::events::EventType};
 use sinfonia_telemetry::propagation;
 use sinfonia_wire::{DeploymentName, Recipe, cluster};
@@ -24,6 +23,7 @@ use crate::{
         decide::Decision,
         failure::Failure,
         helm::{HelmError, Release, access::deployer_access},
+        networks::Networks,
         objects::{self, Surroundings},
         reach, workloads,
     },
@@ -110,7 +110,7 @@ impl Operator {
     ) -> Result<(), Stop> {
         let recipe = self.parts.recipes.get(&object.spec.application).await.map_err(recipe_failure)?;
         let end = self.parts.ends.current().await.or_else(unreachable_is_later)?;
-        let around = self.surroundings(object, end.sources);
+        let around = self.surroundings(object, end.networks);
         if afresh {
             // Of a life that failed.
             self.remove_belongings(object).await?;
@@ -122,13 +122,12 @@ impl Operator {
         self.while_telling(&object, &progress, making).await
     }
 
-    /// `sources` are where clients' traffic comes from.
-    pub(super) fn surroundings(&self, object: &CloudletDeployment, sources: Vec<IpNet>) -> Surroundings {
+    pub(super) fn surroundings(&self, object: &CloudletDeployment, networks: Networks) -> Surroundings {
         Surroundings {
             own_account: self.parts.own_account.clone(),
             pod_security: self.parts.options.pod_security,
             egress: self.parts.options.backend_egress,
-            gateway: sources,
+            networks,
             traceparent: object.annotations().get(cluster::TRACEPARENT_ANNOTATION).cloned(),
         }
     }

@@ -28,7 +28,6 @@ use futures_util::{
     future::{BoxFuture, FutureExt as _},
     stream,
 };
-use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client, ResourceExt as _,
@@ -57,6 +56,7 @@ use super::{
     ends::Ends,
     failure::Failure,
     helm::{Helm, access::ApiServer},
+    networks::Networks,
     objects::{self, MANAGER},
     options::KubernetesOptions,
     watched::Watched,
@@ -92,8 +92,8 @@ struct Operator {
     peers: Store<DynamicObject>,
     namespaces: Store<DynamicObject>,
     activity: Mutex<ActivitySnapshot>,
-    /// Where clients' traffic comes from, as last seen.
-    sources: Mutex<Vec<IpNet>>,
+    /// What policies let in and keep off, as last seen.
+    networks: Mutex<Option<Networks>>,
     reserved: Mutex<Reserved>,
     unseen: Unseen,
     backoff: Backoff,
@@ -144,7 +144,7 @@ pub(super) async fn operate(parts: Arc<Parts>, activity: Arc<tokio::sync::Mutex<
         peers,
         namespaces,
         activity: Mutex::default(),
-        sources: Mutex::default(),
+        networks: Mutex::default(),
         reserved: Mutex::default(),
         unseen: Unseen::default(),
         backoff: Backoff::default(),
@@ -209,7 +209,7 @@ impl Operator {
             .await;
     }
 
-    /// Once per interval, after activity and the gateway's place were looked at.
+    /// Once per interval, after activity and the cluster's networks were looked at.
     fn ticks(self: Arc<Self>, activity: Arc<tokio::sync::Mutex<ActivityWatch>>) -> impl Stream<Item = ()> {
         let mut timer = tokio::time::interval(self.parts.interval);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -220,7 +220,7 @@ impl Operator {
                 let seen = activity.lock().await.look(OffsetDateTime::now_utc()).await;
                 *operator.activity.lock().unwrap_or_else(PoisonError::into_inner) = seen;
                 if let Ok(end) = operator.parts.ends.current().await {
-                    *operator.sources.lock().unwrap_or_else(PoisonError::into_inner) = end.sources;
+                    *operator.networks.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.networks);
                 }
                 let is_there = |name: &str| operator.parts.watched.get(name).is_some();
                 operator.backoff.retain(is_there);
@@ -277,7 +277,7 @@ impl Operator {
 
     async fn rest(&self, object: &CloudletDeployment, decision: &Decision) -> Result<(), OperatorError> {
         self.note_lease(object, decision).await?;
-        self.follow_gateway(object).await
+        self.follow_networks(object).await
     }
 
     /// Writes down when the lease ends, but not for every small change: people read it, the operator does not.

@@ -106,7 +106,7 @@ impl Kubelets {
         self.known.retain(|name, _| view.nodes.iter().any(|node| node.name == *name));
         let mut asked = vec![];
         for node in view.nodes.iter().filter(|node| node.ready) {
-            if let Some(address) = node.address {
+            if let Some(&address) = node.addresses.first() {
                 asked.push(summary(node, self.server(node, SocketAddr::new(address, PORT))?).boxed());
             }
         }
