@@ -170,7 +170,7 @@ pub async fn remove(config: Config, last: bool) -> Result<(), GatewayError> {
     if !others.is_empty() {
         return Err(GatewayError::Elsewhere { nodes: others });
     }
-    tracing::info!(node = config.node, "nothing of the gateway is left");
+    tracing::info!(node = config.node, "nothing of the gateway is left on this node");
     Ok(())
 }
 

@@ -142,7 +142,7 @@ impl Nodes {
         Ok(nodes.items.into_iter().map(|node| (node.name_any(), node.annotations().clone())).collect())
     }
 
-    /// The names of nodes that a gateway is on, or was and left something there, but this one.
+    /// The names of nodes that a gateway is on, or was when it was removed elsewhere, but this one.
     ///
     /// # Errors
     /// See [`ClusterError`].

@@ -9,7 +9,7 @@ use super::{
     failure::Failure,
     networks::Networks,
     tunnel::{TunnelEnd, tunnel_end},
-    view::{ClusterView, ClusterWatch},
+    view::{ClusterView, ClusterWatch, ViewError},
 };
 
 /// The tunnels' end as it is now.
@@ -41,7 +41,11 @@ impl Ends {
     /// When the cluster cannot be asked or has no end for tunnels.
     pub(super) async fn current(&self) -> Result<End, Failure> {
         let view = self.watch.look_or_remember().await;
-        let view = view.map_err(|error| Failure::new("cluster-unreachable", error.to_string()))?;
+        let view = view.map_err(|error| {
+            let is_forbidden = matches!(error, ViewError::Api { is_forbidden: true, .. });
+            let code = if is_forbidden { "cluster-refuses" } else { "cluster-unreachable" };
+            Failure::new(code, error.to_string())
+        })?;
         let end = tunnel_end(&view).map_err(|error| Failure::new("no-tunnel", error.to_string()))?;
         let resolver = view.resolver.ok_or_else(|| {
             Failure::new("no-tunnel", "the cluster has no service kube-dns in namespace kube-system for clients' names")
@@ -54,6 +58,7 @@ impl Ends {
             resolvers: vec![resolver],
         })
     }
+
     fn networks(&self, view: &ClusterView, end: &TunnelEnd, resolver: IpAddr) -> Networks {
         let mut networks = Networks::around(view, &end.node);
         // Our gateway tries the services itself; beside Kilo tier2 does.
@@ -111,6 +116,15 @@ mod tests {
         .await;
         let ends = Ends::new(ClusterWatch::new(api.client()), pod_namespace.map(str::to_owned));
         ends.current().await.unwrap().networks
+    }
+
+    #[tokio::test]
+    async fn missing_rights_are_no_outage() {
+        for (status, code) in [(403, "cluster-refuses"), (503, "cluster-unreachable")] {
+            let api = Fake::start(move |_| Behaviour::Refuses(status)).await;
+            let failure = Ends::new(ClusterWatch::new(api.client()), None).current().await.unwrap_err();
+            assert_eq!(failure.code, code, "{failure}");
+        }
     }
 
     #[tokio::test]

@@ -60,6 +60,9 @@ impl Failure {
             | "too-many-deployments"
             | "no-client-address-left"
             | "cluster-unreachable"
+            | "api-unreachable"
+            | "helm-busy"
+            | "namespace-ending"
             | "no-tunnel"
             | "unschedulable"
             | "stopping" => 503,

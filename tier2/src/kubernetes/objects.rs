@@ -13,6 +13,7 @@ use super::{
     networks::Networks,
     options::{Egress, PodSecurity},
     policy,
+    quantity::amount,
 };
 use crate::{deployment::Plan, kubernetes::crd::CloudletDeployment};
 
@@ -163,15 +164,18 @@ const DEFAULT_QUOTA: [(&str, &str); 4] =
 const DEFAULT_LIMITS: [(&str, &str); 2] = [("cpu", "1"), ("memory", "512Mi")];
 const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "64Mi")];
 
-/// What no recipe leaves out by naming others: ways past the tunnel, and the disk of the node, which other deployments and
-/// the node itself need.
-const ALWAYS_QUOTA: [(&str, &str); 3] =
-    [("services.nodeports", "0"), ("services.loadbalancers", "0"), ("limits.ephemeral-storage", "20Gi")];
-const ALWAYS_LIMITS: [(&str, &str); 1] = [("ephemeral-storage", "1Gi")];
-const ALWAYS_REQUESTS: [(&str, &str); 1] = [("ephemeral-storage", "10Mi")];
+/// The disk of a node, which other deployments and the node itself need.
+const DISK: &str = "ephemeral-storage";
+const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
+/// What a container may fill of it, and all of a deployment, bytes.
+const DISK_OF_CONTAINER: f64 = GIB;
+const DISK_OF_DEPLOYMENT: f64 = 20.0 * GIB;
 
+/// No recipe leaves out, by naming other amounts, the disk and the ways past the tunnel.
 fn quota(plan: &Plan, resources: &ResourceLimits) -> Manifest {
-    let hard = amounts(resources.quota.as_ref(), &DEFAULT_QUOTA, &ALWAYS_QUOTA);
+    let (_, disk) = disk_limits(resources);
+    let always = [("services.nodeports", "0"), ("services.loadbalancers", "0"), ("limits.ephemeral-storage", &*disk)];
+    let hard = amounts(resources.quota.as_ref(), &DEFAULT_QUOTA, &always);
     let body = json!({ "spec": { "hard": hard } });
     manifest("", "v1", "ResourceQuota", inside(plan, "sinfonia"), body)
 }
@@ -186,10 +190,22 @@ fn no_system_priority(plan: &Plan) -> Manifest {
 
 /// A quota on limits refuses pods that state none, so there are defaults.
 fn limit_range(plan: &Plan, resources: &ResourceLimits) -> Manifest {
-    let limits = amounts(resources.default_limits.as_ref(), &DEFAULT_LIMITS, &ALWAYS_LIMITS);
-    let requests = amounts(resources.default_requests.as_ref(), &DEFAULT_REQUESTS, &ALWAYS_REQUESTS);
+    let (disk, _) = disk_limits(resources);
+    let limits = amounts(resources.default_limits.as_ref(), &DEFAULT_LIMITS, &[(DISK, &disk)]);
+    let requests = amounts(resources.default_requests.as_ref(), &DEFAULT_REQUESTS, &[(DISK, "10Mi")]);
     let limit = json!({ "type": "Container", "default": limits, "defaultRequest": requests });
     manifest("", "v1", "LimitRange", inside(plan, "sinfonia"), json!({ "spec": { "limits": [limit] } }))
+}
+
+/// What a container may fill of the disk unless it says so itself, and all of the deployment, where the recipe does not
+/// say: never less than what the recipe's other amounts need.
+fn disk_limits(resources: &ResourceLimits) -> (String, String) {
+    let given = |amounts: Option<&BTreeMap<String, Quantity>>, name| amount(&amounts?.get(name)?.to_string());
+    let request = given(resources.default_requests.as_ref(), DISK).unwrap_or_default();
+    let limit = given(resources.default_limits.as_ref(), DISK).unwrap_or(DISK_OF_CONTAINER.max(request));
+    let pods = given(resources.quota.as_ref(), "pods").unwrap_or(1.0);
+    let shown = |bytes: f64| if bytes % GIB == 0.0 { format!("{}Gi", bytes / GIB) } else { format!("{bytes:.0}") };
+    (shown(limit), shown(DISK_OF_DEPLOYMENT.max(limit * pods)))
 }
 
 /// What the recipe gives or else `default`, and in any case `always`.
@@ -296,6 +312,22 @@ mod tests {
         assert_eq!(limit["default"], json!({ "ephemeral-storage": "50Gi" }));
         assert_eq!((&quota["services.nodeports"], &quota["services.loadbalancers"]), (&json!("0"), &json!("0")));
         assert_eq!(quota.get("pods"), None);
+    }
+
+    #[test]
+    fn one_amount_of_disk_in_a_recipe_goes_with_those_it_does_not_name() {
+        for (recipe, of_container, of_deployment) in [
+            // A default limit below the default request would be refused.
+            ("{default_requests: {ephemeral-storage: 2Gi}}", "2Gi", "20Gi"),
+            ("{default_requests: {ephemeral-storage: 1.5Gi}}", "1610612736", "20Gi"),
+            ("{default_limits: {ephemeral-storage: 50Gi}}", "50Gi", "50Gi"),
+            ("{quota: {pods: 40}}", "1Gi", "40Gi"),
+            ("{quota: {pods: 4}, default_limits: {ephemeral-storage: 8Gi}}", "8Gi", "32Gi"),
+        ] {
+            let (quota, limit) = limits(recipe);
+            assert_eq!(limit["default"]["ephemeral-storage"], of_container, "{recipe}");
+            assert_eq!(quota["limits.ephemeral-storage"], of_deployment, "{recipe}");
+        }
     }
 
     #[test]

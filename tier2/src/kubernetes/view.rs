@@ -95,6 +95,8 @@ pub enum ViewError {
         what: &'static str,
         /// Why.
         reason: String,
+        /// Whether rights are missing.
+        is_forbidden: bool,
     },
     /// Too slow.
     #[error("the API server did not answer within {} s", TIME_LIMIT.as_secs())]
@@ -219,7 +221,10 @@ fn networks(range: &ServiceCIDR) -> Vec<IpNet> {
 }
 
 fn failed(what: &'static str) -> impl Fn(kube::Error) -> ViewError {
-    move |error| ViewError::Api { what, reason: reason(&error) }
+    move |error| {
+        let is_forbidden = matches!(&error, kube::Error::Api(status) if matches!(status.code, 401 | 403));
+        ViewError::Api { what, reason: reason(&error), is_forbidden }
+    }
 }
 
 /// The address of a service inside the cluster; a headless one has none.

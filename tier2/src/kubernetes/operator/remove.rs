@@ -120,6 +120,11 @@ impl Operator {
         if self.has_belongings(object) {
             self.remove_belongings(object).await?;
         }
+        if let Some(status) = object.status.as_ref().filter(|_| status::is_retrying(object)) {
+            let mut status = status.clone();
+            status::set_ready(&mut status, object, "Failed");
+            self.write_status(object, &status).await?;
+        }
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use super::{
     status::{retrying_for, set_retrying, step_after_failure},
 };
 use crate::kubernetes::{
-    crd::{CloudletDeployment, CloudletDeploymentStatus},
+    crd::{CloudletDeployment, CloudletDeploymentStatus, Phase},
     decide::{Decision, Work},
     failure::Failure,
 };
@@ -29,17 +29,18 @@ impl Operator {
     ) -> Result<Action, OperatorError> {
         let (failure, limit) = (Failure::from(error), self.parts.options.ready_limit());
         let known = self.unseen.newest(object);
+        let work = if has_failed(&known) { Work::CleanUp } else { decision.work };
         // It ends when its time is over, not at the try after that.
-        let most = match decision.work {
+        let most = match work {
             Work::Install { .. } => limit.saturating_sub(retrying_for(&known).unwrap_or_default()),
             _ => LONGEST_RETRY,
         };
-        let (pause, is_new) = self.backoff.failed(object, decision.work, &failure.message, most);
+        let (pause, is_new) = self.backoff.failed(object, work, &failure.message, most);
         if is_new {
             tracing::warn!(object = object.name_any(), error = %failure, "to be tried again");
             self.tell(object, EventType::Warning, "Retrying", failure.message.clone());
         }
-        match outcome(&known, decision.work, &failure, limit) {
+        match outcome(&known, work, &failure, limit) {
             Outcome::Untold => {}
             Outcome::GivenUp(failure) => {
                 self.failed(&known, &failure).await?;
@@ -54,6 +55,15 @@ impl Operator {
         }
         Ok(Action::requeue(pause))
     }
+}
+
+/// Whether the object says already that what was asked for last has failed, so that only the rest is to be taken away.
+fn has_failed(object: &CloudletDeployment) -> bool {
+    object.status.as_ref().is_some_and(|status| {
+        status.failure.is_some()
+            && status.phase == Some(Phase::Expired)
+            && status.observed_request == Some(object.spec.requested_at)
+    })
 }
 
 enum Outcome {
@@ -118,6 +128,17 @@ mod tests {
         let Outcome::GivenUp(failure) = outcome(&object, INSTALL, &unavailable(), LIMIT) else { panic!("for ever") };
         assert_eq!(failure.code, "chart-unavailable");
         assert!(failure.message.ends_with("answers 503 (tried again for 180 s)"), "{failure}");
+    }
+
+    #[test]
+    fn what_has_failed_is_not_being_tried_again_until_somebody_asks() {
+        let mut failed = object(7, Some(Phase::Expired));
+        let (requested, kept) = (failed.spec.requested_at, unavailable().record(failed.spec.requested_at));
+        let status = failed.status.as_mut().unwrap();
+        (status.failure, status.observed_request) = (Some(kept), Some(requested));
+        assert!(has_failed(&failed));
+        failed.spec.requested_at += Duration::from_secs(1);
+        assert!(!has_failed(&failed));
     }
 
     #[test]
