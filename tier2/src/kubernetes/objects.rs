@@ -7,7 +7,7 @@ use kube::api::{ApiResource, GroupVersionKind, TypeMeta};
 use kube::core::{DynamicObject, ObjectMeta};
 use serde_json::{Value, json};
 use sinfonia_wire::{DeploymentName, Quantity, ResourceLimits, cluster};
-use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     networks::Networks,
@@ -15,7 +15,7 @@ use super::{
     policy,
     quantity::amount,
 };
-use crate::{deployment::Plan, kubernetes::crd::CloudletDeployment};
+use crate::{deployment::DeploymentId, kubernetes::crd::CloudletDeployment};
 
 /// Who made the fields of our objects (server-side apply).
 pub(crate) const MANAGER: &str = "sinfonia-tier2";
@@ -33,7 +33,20 @@ pub(super) const SOURCES_ANNOTATION: &str = "findcloudlet.org/gateway-sources";
 /// On a peer, what its deployment's NetworkPolicy does not let out to: [`Networks::cluster`].
 pub(super) const CLUSTER_ANNOTATION: &str = "findcloudlet.org/cluster-networks";
 
-/// What the objects around a deployment depend on, beside its plan.
+/// What the objects around a deployment say of it. Its recipe is not in it, which may be withdrawn while it lives.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    /// Whose and what.
+    pub(super) id: DeploymentId,
+    /// The name of namespace, release and peer.
+    pub(super) name: DeploymentName,
+    /// The client's addresses in the tunnel.
+    pub(super) addresses: Vec<IpAddr>,
+    /// When this life of the deployment began.
+    pub(super) created: OffsetDateTime,
+}
+
+/// What the objects around a deployment depend on, beside its identity and its recipe.
 #[derive(Debug, Clone)]
 pub(super) struct Surroundings {
     /// The ServiceAccount that tier2 is, as `namespace/name`; none if it is a user.
@@ -68,23 +81,23 @@ pub(super) fn selector() -> String {
 }
 
 /// The namespace. It is created, not applied: that is what claims the name.
-pub(super) fn namespace(owner: &CloudletDeployment, plan: &Plan, around: &Surroundings) -> Manifest {
+pub(super) fn namespace(owner: &CloudletDeployment, identity: &Identity, around: &Surroundings) -> Manifest {
     let level = around.pod_security.as_str();
-    let mut labels = labels(plan);
+    let mut labels = labels(identity);
     labels.insert("pod-security.kubernetes.io/enforce".to_owned(), level.to_owned());
     labels.insert("pod-security.kubernetes.io/warn".to_owned(), "restricted".to_owned());
-    let metadata = owned(owner, plan, labels, around);
+    let metadata = owned(owner, identity, labels, around);
     manifest("", "v1", "Namespace", metadata, json!({}))
 }
 
 /// The Kilo peer (kilo.squat.ai/v1alpha1).
-pub(super) fn peer(owner: &CloudletDeployment, plan: &Plan, around: &Surroundings) -> Manifest {
+pub(super) fn peer(owner: &CloudletDeployment, identity: &Identity, around: &Surroundings) -> Manifest {
     let spec = cluster::PeerSpec {
-        allowed_ips: plan.addresses.iter().map(|address| IpNet::from(*address)).collect(),
-        public_key: plan.id.key,
+        allowed_ips: identity.addresses.iter().map(|address| IpNet::from(*address)).collect(),
+        public_key: identity.id.key,
         persistent_keepalive: 10,
     };
-    let mut metadata = owned(owner, plan, labels(plan), around);
+    let mut metadata = owned(owner, identity, labels(identity), around);
     metadata.annotations.get_or_insert_default().extend(noted(&around.networks));
     manifest(cluster::KILO_GROUP, cluster::KILO_VERSION, cluster::KILO_PEER_KIND, metadata, json!({ "spec": spec }))
 }
@@ -118,44 +131,44 @@ pub(super) fn peer_named(name: &DeploymentName) -> Manifest {
 }
 
 /// The binding that lets tier2 work in the namespace at all.
-pub(super) fn own_binding(plan: &Plan, around: &Surroundings) -> Option<Manifest> {
+pub(super) fn own_binding(identity: &Identity, around: &Surroundings) -> Option<Manifest> {
     let (namespace, name) = around.own_account.as_ref()?;
     let subject = json!({ "kind": "ServiceAccount", "namespace": namespace, "name": name });
-    Some(binding(plan, "sinfonia-tier2", OWN_ROLE, &subject))
+    Some(binding(identity, "sinfonia-tier2", OWN_ROLE, &subject))
 }
 
 /// The binding that lets charts be installed.
-pub(super) fn deployer_binding(plan: &Plan) -> Manifest {
-    let subject = json!({ "kind": "ServiceAccount", "namespace": plan.name, "name": DEPLOYER });
-    binding(plan, DEPLOYER, DEPLOYER, &subject)
+pub(super) fn deployer_binding(identity: &Identity) -> Manifest {
+    let subject = json!({ "kind": "ServiceAccount", "namespace": identity.name, "name": DEPLOYER });
+    binding(identity, DEPLOYER, DEPLOYER, &subject)
 }
 
 /// Everything else in the namespace, in no order.
-pub(super) fn furniture(plan: &Plan, around: &Surroundings) -> Vec<Manifest> {
+pub(super) fn furniture(identity: &Identity, resources: &ResourceLimits, around: &Surroundings) -> Vec<Manifest> {
     vec![
-        service_account(plan, DEPLOYER),
+        service_account(identity, DEPLOYER),
         // Pods that name no account get this one; without a token, unless the chart's pod asks for it.
-        service_account(plan, "default"),
-        network_policy(plan, around),
-        quota(plan, &plan.recipe.resources),
-        limit_range(plan, &plan.recipe.resources),
-        no_system_priority(plan),
+        service_account(identity, "default"),
+        network_policy(identity, around),
+        quota(identity, resources),
+        limit_range(identity, resources),
+        no_system_priority(identity),
     ]
 }
 
-fn service_account(plan: &Plan, name: &str) -> Manifest {
-    manifest("", "v1", "ServiceAccount", inside(plan, name), json!({ "automountServiceAccountToken": false }))
+fn service_account(identity: &Identity, name: &str) -> Manifest {
+    manifest("", "v1", "ServiceAccount", inside(identity, name), json!({ "automountServiceAccountToken": false }))
 }
 
-fn binding(plan: &Plan, name: &str, role: &str, subject: &Value) -> Manifest {
+fn binding(identity: &Identity, name: &str, role: &str, subject: &Value) -> Manifest {
     let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role });
     let body = json!({ "roleRef": role, "subjects": [subject] });
-    manifest("rbac.authorization.k8s.io", "v1", "RoleBinding", inside(plan, name), body)
+    manifest("rbac.authorization.k8s.io", "v1", "RoleBinding", inside(identity, name), body)
 }
 
-pub(super) fn network_policy(plan: &Plan, around: &Surroundings) -> Manifest {
-    let spec = policy::spec(&plan.addresses, around.egress, &around.networks);
-    manifest("networking.k8s.io", "v1", "NetworkPolicy", inside(plan, "sinfonia"), json!({ "spec": spec }))
+pub(super) fn network_policy(identity: &Identity, around: &Surroundings) -> Manifest {
+    let spec = policy::spec(&identity.addresses, around.egress, &around.networks);
+    manifest("networking.k8s.io", "v1", "NetworkPolicy", inside(identity, "sinfonia"), json!({ "spec": spec }))
 }
 
 /// What a deployment may use if its recipe says nothing.
@@ -172,29 +185,29 @@ const DISK_OF_CONTAINER: f64 = GIB;
 const DISK_OF_DEPLOYMENT: f64 = 20.0 * GIB;
 
 /// No recipe leaves out, by naming other amounts, the disk and the ways past the tunnel.
-fn quota(plan: &Plan, resources: &ResourceLimits) -> Manifest {
+fn quota(identity: &Identity, resources: &ResourceLimits) -> Manifest {
     let (_, disk) = disk_limits(resources);
     let always = [("services.nodeports", "0"), ("services.loadbalancers", "0"), ("limits.ephemeral-storage", &*disk)];
     let hard = amounts(resources.quota.as_ref(), &DEFAULT_QUOTA, &always);
     let body = json!({ "spec": { "hard": hard } });
-    manifest("", "v1", "ResourceQuota", inside(plan, "sinfonia"), body)
+    manifest("", "v1", "ResourceQuota", inside(identity, "sinfonia"), body)
 }
 
 /// The classes that every cluster has would let a chart's pods push out the gateway and other deployments.
-fn no_system_priority(plan: &Plan) -> Manifest {
+fn no_system_priority(identity: &Identity) -> Manifest {
     let classes = ["system-cluster-critical", "system-node-critical"];
     let scope = json!({ "scopeName": "PriorityClass", "operator": "In", "values": classes });
     let body = json!({ "spec": { "hard": { "pods": "0" }, "scopeSelector": { "matchExpressions": [scope] } } });
-    manifest("", "v1", "ResourceQuota", inside(plan, "sinfonia-system-priority"), body)
+    manifest("", "v1", "ResourceQuota", inside(identity, "sinfonia-system-priority"), body)
 }
 
 /// A quota on limits refuses pods that state none, so there are defaults.
-fn limit_range(plan: &Plan, resources: &ResourceLimits) -> Manifest {
+fn limit_range(identity: &Identity, resources: &ResourceLimits) -> Manifest {
     let (disk, _) = disk_limits(resources);
     let limits = amounts(resources.default_limits.as_ref(), &DEFAULT_LIMITS, &[(DISK, &disk)]);
     let requests = amounts(resources.default_requests.as_ref(), &DEFAULT_REQUESTS, &[(DISK, "10Mi")]);
     let limit = json!({ "type": "Container", "default": limits, "defaultRequest": requests });
-    manifest("", "v1", "LimitRange", inside(plan, "sinfonia"), json!({ "spec": { "limits": [limit] } }))
+    manifest("", "v1", "LimitRange", inside(identity, "sinfonia"), json!({ "spec": { "limits": [limit] } }))
 }
 
 /// What a container may fill of the disk unless it says so itself, and all of the deployment, where the recipe does not
@@ -226,13 +239,13 @@ fn amounts(
 }
 
 /// The labels that existing tools know.
-pub(super) fn labels(plan: &Plan) -> BTreeMap<String, String> {
+pub(super) fn labels(identity: &Identity) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::from([
         (cluster::LABEL.to_owned(), cluster::DEPLOYMENT.to_owned()),
-        (cluster::UUID_LABEL.to_owned(), plan.id.application.to_string()),
-        (cluster::KEY_LABEL.to_owned(), cluster::key_label(&plan.id.key)),
+        (cluster::UUID_LABEL.to_owned(), identity.id.application.to_string()),
+        (cluster::KEY_LABEL.to_owned(), cluster::key_label(&identity.id.key)),
     ]);
-    if let Some(address) = plan.addresses.iter().find(|address| matches!(address, IpAddr::V4(_))) {
+    if let Some(address) = identity.addresses.iter().find(|address| matches!(address, IpAddr::V4(_))) {
         labels.insert(cluster::CLIENT_LABEL.to_owned(), address.to_string());
     }
     labels
@@ -241,17 +254,17 @@ pub(super) fn labels(plan: &Plan) -> BTreeMap<String, String> {
 /// Metadata of what has the deployment's name and goes when its object goes.
 fn owned(
     owner: &CloudletDeployment,
-    plan: &Plan,
+    identity: &Identity,
     labels: BTreeMap<String, String>,
     around: &Surroundings,
 ) -> ObjectMeta {
-    let created = plan.created.format(&Rfc3339).unwrap_or_default().replace('Z', "+00:00");
+    let created = identity.created.format(&Rfc3339).unwrap_or_default().replace('Z', "+00:00");
     let mut annotations = BTreeMap::from([(cluster::CREATED_ANNOTATION.to_owned(), created)]);
     if let Some(traceparent) = &around.traceparent {
         annotations.insert(cluster::TRACEPARENT_ANNOTATION.to_owned(), traceparent.clone());
     }
     ObjectMeta {
-        name: Some(plan.name.to_string()),
+        name: Some(identity.name.to_string()),
         labels: Some(labels),
         annotations: Some(annotations),
         owner_references: kube::Resource::controller_owner_ref(owner, &()).map(|reference| vec![reference]),
@@ -259,10 +272,10 @@ fn owned(
     }
 }
 
-fn inside(plan: &Plan, name: &str) -> ObjectMeta {
+fn inside(identity: &Identity, name: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.to_owned()),
-        namespace: Some(plan.name.to_string()),
+        namespace: Some(identity.name.to_string()),
         labels: Some(BTreeMap::from([(cluster::LABEL.to_owned(), cluster::DEPLOYMENT.to_owned())])),
         ..ObjectMeta::default()
     }
@@ -278,23 +291,21 @@ fn manifest(group: &str, version: &str, kind: &str, metadata: ObjectMeta, data: 
 mod tests {
     use super::*;
 
+    fn identity() -> Identity {
+        Identity {
+            id: DeploymentId { application: sinfonia_wire::ApplicationId::HELLOWORLD, key: [7; 32].into() },
+            name: "small-cat".parse().unwrap(),
+            addresses: vec!["10.5.0.9".parse().unwrap()],
+            created: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
     fn limits(yaml: &str) -> (Value, Value) {
         let recipe = format!("chart: c\nversion: 0.1.0\nrestricted: false\nresources: {yaml}\n");
         let (recipe, _) = sinfonia_recipes::parse(&recipe, "a recipe").unwrap();
-        let plan = Plan {
-            id: crate::deployment::DeploymentId {
-                application: sinfonia_wire::ApplicationId::HELLOWORLD,
-                key: [7; 32].into(),
-            },
-            name: "small-cat".parse().unwrap(),
-            addresses: vec![],
-            created: time::OffsetDateTime::UNIX_EPOCH,
-            client: None,
-            recipe,
-        };
-        let resources = &plan.recipe.resources;
-        let limit = limit_range(&plan, resources).object.data["spec"]["limits"][0].clone();
-        (quota(&plan, resources).object.data["spec"]["hard"].clone(), limit)
+        let (identity, resources) = (identity(), &recipe.resources);
+        let limit = limit_range(&identity, resources).object.data["spec"]["limits"][0].clone();
+        (quota(&identity, resources).object.data["spec"]["hard"].clone(), limit)
     }
 
     #[test]

@@ -10,8 +10,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{failure::Failure, fetch, ports};
-use crate::deployment::Plan;
+use super::{failure::Failure, fetch, objects::Identity, ports};
 
 /// How long the gateway is asked to wait before it answers that it is not so yet, in seconds.
 const WAIT: u64 = 3;
@@ -32,17 +31,17 @@ struct Reachable {
 pub(super) async fn await_reachable(
     client: &Client,
     gateway: Option<&Url>,
-    plan: &Plan,
+    identity: &Identity,
     deadline: Instant,
 ) -> Result<(), Failure> {
     match gateway {
-        Some(gateway) => ask_gateway(gateway, plan, deadline).await,
-        None => try_services(client, plan, deadline).await,
+        Some(gateway) => ask_gateway(gateway, identity, deadline).await,
+        None => try_services(client, identity, deadline).await,
     }
 }
 
-async fn ask_gateway(gateway: &Url, plan: &Plan, deadline: Instant) -> Result<(), Failure> {
-    let path = format!("/api/v1/peers/{}/reachable?wait={WAIT}", plan.id.key.url_safe());
+async fn ask_gateway(gateway: &Url, identity: &Identity, deadline: Instant) -> Result<(), Failure> {
+    let path = format!("/api/v1/peers/{}/reachable?wait={WAIT}", identity.id.key.url_safe());
     let unreachable = |reason: String| {
         Failure::new("backend-never-ready", format!("the backend runs, but its services cannot be reached: {reason}"))
     };
@@ -63,8 +62,8 @@ async fn ask_gateway(gateway: &Url, plan: &Plan, deadline: Instant) -> Result<()
     Err(unreachable(reason))
 }
 
-async fn try_services(client: &Client, plan: &Plan, deadline: Instant) -> Result<(), Failure> {
-    let services = ports::tcp_services(client, &plan.name).await;
+async fn try_services(client: &Client, identity: &Identity, deadline: Instant) -> Result<(), Failure> {
+    let services = ports::tcp_services(client, &identity.name).await;
     let services = services.map_err(|error| Failure::new("cluster-unreachable", error.to_string()))?;
     let unanswered = |error: ports::Unanswered| Failure::new("backend-never-ready", error.to_string());
     ports::probe(&services, deadline).await.map_err(unanswered)

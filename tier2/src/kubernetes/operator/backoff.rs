@@ -36,27 +36,29 @@ impl Failing {
 }
 
 impl Backoff {
-    /// Notes a failure. How long to wait, `most` at most, and whether the reason is another one than before.
+    /// Notes a failure. How many there were in a row, how long to wait, `most` at most, and whether the reason is another
+    /// one than before.
     pub(super) fn failed(
         &self,
         object: &CloudletDeployment,
         work: Work,
         reason: &str,
         most: Duration,
-    ) -> (Duration, bool) {
+    ) -> (u32, Duration, bool) {
         let mut failing = self.failing();
         let before = failing.get(&object.name_any()).filter(|failing| failing.is_of(object, work));
         let (times, is_new) = before.map_or((0, true), |before| (before.times, before.reason != reason));
         let pause = RETRY.saturating_mul(1 << times.min(8)).min(most.clamp(RETRY, LONGEST_RETRY));
+        let times = times.saturating_add(1);
         let now = Failing {
             uid: object.uid(),
             work: mem::discriminant(&work),
-            times: times.saturating_add(1),
+            times,
             reason: reason.to_owned(),
             not_before: Instant::now() + pause,
         };
         failing.insert(object.name_any(), now);
-        (pause, is_new)
+        (times, pause, is_new)
     }
 
     /// How long this work is not to be tried yet.
@@ -94,10 +96,10 @@ mod tests {
         object.metadata.uid = Some("a".to_owned());
         assert_eq!(backoff.left(&object, INSTALL), None);
         let pauses: Vec<_> =
-            (0..8).map(|_| backoff.failed(&object, INSTALL, "no", Duration::MAX).0.as_millis()).collect();
+            (0..8).map(|_| backoff.failed(&object, INSTALL, "no", Duration::MAX).1.as_millis()).collect();
         assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
-        assert_eq!(backoff.failed(&object, INSTALL, "no", Duration::from_secs(3)).0.as_secs(), 3);
-        assert_eq!(backoff.failed(&object, INSTALL, "no", Duration::ZERO).0, RETRY);
+        assert_eq!(backoff.failed(&object, INSTALL, "no", Duration::from_secs(3)).1.as_secs(), 3);
+        assert_eq!(backoff.failed(&object, INSTALL, "no", Duration::ZERO).1, RETRY);
         backoff.failed(&object, INSTALL, "no", LONGEST_RETRY);
         object.metadata.resource_version = Some("9".to_owned());
         assert_eq!(backoff.left(&object, Work::Install { afresh: true }), Some(LONGEST_RETRY));
@@ -109,13 +111,13 @@ mod tests {
     async fn other_work_and_another_object_do_not_wait() {
         let (backoff, mut object) = (Backoff::default(), object(7, None));
         object.metadata.uid = Some("a".to_owned());
-        assert_eq!(backoff.failed(&object, Work::Withdraw, "no", LONGEST_RETRY), (RETRY, true));
-        assert_eq!(backoff.failed(&object, Work::Withdraw, "no", LONGEST_RETRY), (RETRY * 2, false));
-        assert_eq!(backoff.failed(&object, Work::Withdraw, "never", LONGEST_RETRY), (RETRY * 4, true));
+        assert_eq!(backoff.failed(&object, Work::Withdraw, "no", LONGEST_RETRY), (1, RETRY, true));
+        assert_eq!(backoff.failed(&object, Work::Withdraw, "no", LONGEST_RETRY), (2, RETRY * 2, false));
+        assert_eq!(backoff.failed(&object, Work::Withdraw, "never", LONGEST_RETRY), (3, RETRY * 4, true));
         assert_eq!(backoff.left(&object, INSTALL), None);
         object.metadata.uid = Some("b".to_owned());
         assert_eq!(backoff.left(&object, Work::Withdraw), None);
-        assert_eq!(backoff.failed(&object, Work::Withdraw, "never", LONGEST_RETRY), (RETRY, true));
+        assert_eq!(backoff.failed(&object, Work::Withdraw, "never", LONGEST_RETRY), (1, RETRY, true));
         backoff.retain(|_| false);
         assert_eq!(backoff.left(&object, Work::Withdraw), None);
     }

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use kube::ResourceExt as _;
 
-use super::{Operator, OperatorError, install::plan};
+use super::{Operator, OperatorError, install::identity};
 use crate::kubernetes::{
     api::apply,
     crd::{CloudletDeployment, Phase},
@@ -20,17 +20,49 @@ impl Operator {
         let Some(networks) = networks.filter(|networks| objects::is_outdated(peer.annotations(), networks)) else {
             return Ok(());
         };
-        let recipe = self.parts.recipes.get(&object.spec.application).await;
-        let recipe = recipe.map_err(|error| {
-            let code = crate::routes::recipe_code(&error).1;
-            OperatorError::later(code, format!("the cluster's networks have changed, and {error}"))
-        })?;
         let around = self.surroundings(object, networks);
-        let plan = plan(object, &recipe)?;
+        let identity = identity(object)?;
         let client = &self.parts.client;
-        apply(client, "follow the cluster's networks", &objects::network_policy(&plan, &around)).await?;
-        apply(client, "note the cluster's networks", &objects::peer(object, &plan, &around)).await?;
+        apply(client, "follow the cluster's networks", &objects::network_policy(&identity, &around)).await?;
+        apply(client, "note the cluster's networks", &objects::peer(object, &identity, &around)).await?;
         tracing::info!(deployment = name.as_str(), "its NetworkPolicy follows the cluster's networks");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::{
+        crd::tests::object,
+        networks::Networks,
+        objects::Surroundings,
+        options::{Egress, PodSecurity},
+    };
+
+    #[test]
+    fn the_object_and_the_networks_are_all_that_following_needs() {
+        let mut object = object(7, Some(Phase::Deployed));
+        let status = object.status.as_mut().unwrap();
+        status.deployment_name = Some("small-cat".parse().unwrap());
+        status.client_addresses = vec!["10.5.0.9".parse().unwrap()];
+        status.created_at = Some(object.spec.requested_at);
+        let moved = Networks { sources: vec!["198.51.100.7/32".parse().unwrap()], ..Networks::default() };
+        let around = Surroundings {
+            own_account: None,
+            pod_security: PodSecurity::Baseline,
+            egress: Egress::Internet,
+            networks: moved.clone(),
+            traceparent: None,
+        };
+        let identity = identity(&object).unwrap();
+        let policy = objects::network_policy(&identity, &around).object;
+        assert_eq!(policy.namespace().as_deref(), Some("small-cat"));
+        let policy = policy.data.to_string();
+        assert!(policy.contains("10.5.0.9/32") && policy.contains("198.51.100.7/32"), "{policy}");
+        let peer = objects::peer(&object, &identity, &around).object;
+        assert_eq!(peer.name_any(), "small-cat");
+        assert!(!objects::is_outdated(peer.annotations(), &moved), "it would follow at every look");
+        assert!(objects::is_outdated(peer.annotations(), &Networks::default()));
     }
 }

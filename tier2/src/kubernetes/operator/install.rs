@@ -1,10 +1,6 @@
 //! Making what a deployment consists of, up to a usable backend.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::PoisonError, time::Duration};
 
 use futures_util::future::{FutureExt as _, try_join_all};
 use kube::{ResourceExt as _, runtime::events::EventType};
@@ -19,7 +15,7 @@ use super::{
     status::{self, step_after_failure},
 };
 use crate::{
-    deployment::{Plan, Progress},
+    deployment::Progress,
     fault,
     kubernetes::{
         api::{ApiError, apply, create},
@@ -28,7 +24,7 @@ use crate::{
         failure::Failure,
         helm::{HelmError, Release, access::deployer_access},
         networks::Networks,
-        objects::{self, Surroundings},
+        objects::{self, Identity, Surroundings},
         reach, workloads,
     },
     metrics,
@@ -121,10 +117,10 @@ impl Operator {
             // Of a life that failed.
             self.remove_belongings(object).await?;
         }
-        let (object, plan) = self.claim(object, decision, afresh, now, &recipe, &around).await?;
+        let (object, identity) = self.claim(object, decision, afresh, now, &recipe, &around).await?;
         fault::point("claimed");
         let progress = Progress::default();
-        let making = self.make(&object, &plan, &around, &progress, end.gateway.as_ref());
+        let making = self.make(&object, &identity, &recipe, &around, &progress, end.gateway.as_ref());
         self.while_telling(&object, &progress, making).await
     }
 
@@ -145,9 +141,9 @@ impl Operator {
         decision: &Decision,
         afresh: bool,
         now: OffsetDateTime,
-        recipe: &Arc<Recipe>,
+        recipe: &Recipe,
         around: &Surroundings,
-    ) -> Result<(CloudletDeployment, Plan), Stop> {
+    ) -> Result<(CloudletDeployment, Identity), Stop> {
         let mut refused = HashSet::new();
         let mut object = object.clone();
         let mut anew = afresh || object.deployment_name().is_none();
@@ -169,13 +165,13 @@ impl Operator {
                 object = self.begin(&object, object.status.clone().unwrap_or_default(), decision).await?;
             }
             fault::point("allocated");
-            let plan = plan(&object, recipe)?;
-            if self.take_namespace(&object, &plan, around).await? {
-                return Ok((object, plan));
+            let identity = identity(&object)?;
+            if self.take_namespace(&object, &identity, around).await? {
+                return Ok((object, identity));
             }
             // A peer of that name would stay beside the one of the new name.
             self.remove_belongings(&object).await?;
-            refused.insert(plan.name);
+            refused.insert(identity.name);
             anew = true;
         }
     }
@@ -202,13 +198,14 @@ impl Operator {
     async fn take_namespace(
         &self,
         object: &CloudletDeployment,
-        plan: &Plan,
+        identity: &Identity,
         around: &Surroundings,
     ) -> Result<bool, Stop> {
-        let made = create(&self.parts.client, "create the namespace", &objects::namespace(object, plan, around)).await;
+        let made =
+            create(&self.parts.client, "create the namespace", &objects::namespace(object, identity, around)).await;
         let ours = match made {
             Ok(_) => true,
-            Err(error) if error.is_conflict() => self.owns_namespace(object, &plan.name).await?,
+            Err(error) if error.is_conflict() => self.owns_namespace(object, &identity.name).await?,
             Err(error) => return Err(error.into()),
         };
         fault::point("namespace");
@@ -219,7 +216,8 @@ impl Operator {
     async fn make(
         &self,
         object: &CloudletDeployment,
-        plan: &Plan,
+        identity: &Identity,
+        recipe: &Recipe,
         around: &Surroundings,
         progress: &Progress,
         gateway: Option<&url::Url>,
@@ -227,14 +225,14 @@ impl Operator {
         let client = &self.parts.client;
         progress.step("preparing its namespace");
         // The deployer's comes first: once ours counts, so does that one.
-        apply(client, "bind the deployer's role", &objects::deployer_binding(plan)).await?;
-        if let Some(binding) = objects::own_binding(plan, around) {
+        apply(client, "bind the deployer's role", &objects::deployer_binding(identity)).await?;
+        if let Some(binding) = objects::own_binding(identity, around) {
             apply(client, "bind tier2's role in the namespace", &binding).await?;
         }
         fault::point("bound");
-        apply(client, "make the peer", &objects::peer(object, plan, around)).await?;
+        apply(client, "make the peer", &objects::peer(object, identity, around)).await?;
         fault::point("peer");
-        let furniture = objects::furniture(plan, around);
+        let furniture = objects::furniture(identity, &recipe.resources, around);
         let mut applying = Vec::with_capacity(furniture.len());
         for manifest in &furniture {
             applying.push(self.apply_when_permitted(manifest).boxed());
@@ -248,24 +246,24 @@ impl Operator {
             progress.step("being installed");
             // Those that wait for their turn do not lose time.
             let deadline = Instant::now() + self.parts.options.ready_limit();
-            (self.install_release(plan).await?, deadline)
+            (self.install_release(&identity.name, recipe).await?, deadline)
         };
         fault::point("installed");
-        workloads::await_ready(client, &plan.name, &kinds, progress, deadline).await.map_err(not_ready)?;
+        workloads::await_ready(client, &identity.name, &kinds, progress, deadline).await.map_err(not_ready)?;
         fault::point("available");
         progress.step("waiting until its services answer");
-        reach::await_reachable(client, gateway, plan, deadline).await?;
+        reach::await_reachable(client, gateway, identity, deadline).await?;
         fault::point("reachable");
         Ok(())
     }
 
-    async fn install_release(&self, plan: &Plan) -> Result<workloads::Kinds, Stop> {
-        let chart = self.parts.recipes.chart(&plan.recipe).map_err(recipe_failure)?;
-        let access = deployer_access(&self.parts.client, &self.parts.server, &plan.name).await.map_err(|error| {
+    async fn install_release(&self, name: &DeploymentName, recipe: &Recipe) -> Result<workloads::Kinds, Stop> {
+        let chart = self.parts.recipes.chart(recipe).map_err(recipe_failure)?;
+        let access = deployer_access(&self.parts.client, &self.parts.server, name).await.map_err(|error| {
             // Also when the account is gone: then somebody removed the namespace, which the next look mends.
             later(Failure::new(error.code(), error.to_string()))
         })?;
-        let release = Release { name: plan.name.clone(), chart, values: plan.recipe.values.clone() };
+        let release = Release { name: name.clone(), chart, values: recipe.values.clone() };
         self.parts.helm.install(&release, &access).await.map_err(|error| {
             let failure = Failure::new(error.code(), error.to_string());
             // Without its namespace it gets another one.
@@ -368,20 +366,13 @@ impl Operator {
     }
 }
 
-/// What is made, from what the object says.
-pub(super) fn plan(object: &CloudletDeployment, recipe: &Arc<Recipe>) -> Result<Plan, OperatorError> {
+/// What is made goes by this, which the object says.
+pub(super) fn identity(object: &CloudletDeployment) -> Result<Identity, OperatorError> {
     let status = object.status.clone().unwrap_or_default();
     let (Some(name), Some(created)) = (status.deployment_name, status.created_at) else {
         return Err(OperatorError::later("internal-error", "the object lost its name"));
     };
-    Ok(Plan {
-        id: object.id(),
-        name,
-        addresses: status.client_addresses,
-        created,
-        client: object.spec.client_address,
-        recipe: Arc::clone(recipe),
-    })
+    Ok(Identity { id: object.id(), name, addresses: status.client_addresses, created })
 }
 
 const fn later(failure: Failure) -> Stop {

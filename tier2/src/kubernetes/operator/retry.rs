@@ -1,5 +1,5 @@
 //! What becomes of work that fails for a reason that may pass: people and clients are told, and it is done again after a
-//! pause. An installation is given up after a while.
+//! pause. An installation is given up after a while and some tries.
 
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ use crate::kubernetes::{
     failure::Failure,
 };
 
+/// How often an installation is tried at least: it may have spent its time waiting for its turn.
+const LEAST_TRIES: u32 = 3;
+
 impl Operator {
     /// Says what failed, and when the work is to be done again.
     pub(super) async fn put_off(
@@ -35,12 +38,12 @@ impl Operator {
             Work::Install { .. } => limit.saturating_sub(retrying_for(&known).unwrap_or_default()),
             _ => LONGEST_RETRY,
         };
-        let (pause, is_new) = self.backoff.failed(object, work, &failure.message, most);
+        let (tries, pause, is_new) = self.backoff.failed(object, work, &failure.message, most);
         if is_new {
             tracing::warn!(object = object.name_any(), error = %failure, "to be tried again");
             self.tell(object, EventType::Warning, "Retrying", failure.message.clone());
         }
-        match outcome(&known, work, &failure, limit) {
+        match outcome(&known, work, &failure, tries, limit) {
             Outcome::Untold => {}
             Outcome::GivenUp(failure) => {
                 self.failed(&known, &failure).await?;
@@ -75,12 +78,14 @@ enum Outcome {
     GivenUp(Failure),
 }
 
-/// `limit` is for how long an installation is tried.
-fn outcome(object: &CloudletDeployment, work: Work, failure: &Failure, limit: Duration) -> Outcome {
+/// `tries` is how often this leader has failed in a row, `limit` for how long an installation is tried.
+fn outcome(object: &CloudletDeployment, work: Work, failure: &Failure, tries: u32, limit: Duration) -> Outcome {
     let step = match work {
         Work::Nothing => return Outcome::Untold,
         Work::Install { .. } => match retrying_for(object) {
-            Some(time) if time >= limit => return Outcome::GivenUp(failure.clone().tried_for(time)),
+            Some(time) if time >= limit && tries >= LEAST_TRIES => {
+                return Outcome::GivenUp(failure.clone().tried_for(time));
+            }
             _ => Some("being tried again"),
         },
         Work::Withdraw => Some("idle: being taken away"),
@@ -111,21 +116,25 @@ mod tests {
     #[test]
     fn an_installation_is_tried_again_and_says_why_until_it_is_given_up() {
         let mut object = object(7, Some(Phase::Initializing));
-        let Outcome::Told(status) = outcome(&object, INSTALL, &unavailable(), LIMIT) else {
+        let Outcome::Told(status) = outcome(&object, INSTALL, &unavailable(), LEAST_TRIES, LIMIT) else {
             panic!("given up at once")
         };
         let message = "being tried again; the last try failed: the chart x cannot be fetched: the server answers 503";
         assert_eq!(status.message.as_deref(), Some(message));
         assert_eq!((status.phase, &status.failure), (Some(Phase::Initializing), &None));
         object.status = Some(status);
-        let Outcome::Told(status) = outcome(&object, INSTALL, &unavailable(), LIMIT) else {
+        let Outcome::Told(status) = outcome(&object, INSTALL, &unavailable(), LEAST_TRIES, LIMIT) else {
             panic!("given up too soon")
         };
         assert_eq!(object.status.as_ref(), Some(&status), "the same failure again is no change");
 
         let since = &mut object.status.as_mut().unwrap().conditions[0].last_transition_time;
         since.0 -= LIMIT;
-        let Outcome::GivenUp(failure) = outcome(&object, INSTALL, &unavailable(), LIMIT) else { panic!("for ever") };
+        let too_few = outcome(&object, INSTALL, &unavailable(), LEAST_TRIES - 1, LIMIT);
+        assert!(matches!(too_few, Outcome::Told(_)), "given up after two tries");
+        let Outcome::GivenUp(failure) = outcome(&object, INSTALL, &unavailable(), LEAST_TRIES, LIMIT) else {
+            panic!("for ever")
+        };
         assert_eq!(failure.code, "chart-unavailable");
         assert!(failure.message.ends_with("answers 503 (tried again for 180 s)"), "{failure}");
     }
@@ -144,14 +153,17 @@ mod tests {
     #[test]
     fn what_is_taken_away_says_what_keeps_it() {
         let object = object(7, Some(Phase::Expiring));
-        let Outcome::Told(status) = outcome(&object, Work::Withdraw, &unavailable(), Duration::ZERO) else {
+        let Outcome::Told(status) = outcome(&object, Work::Withdraw, &unavailable(), LEAST_TRIES, Duration::ZERO)
+        else {
             panic!("nothing is told")
         };
         assert!(status.message.unwrap().starts_with("idle: being taken away; the last try failed: the chart x"));
         let mut failed = object;
         failed.status.as_mut().unwrap().message = Some("it crashes".to_owned());
-        let Outcome::Told(status) = outcome(&failed, Work::CleanUp, &unavailable(), LIMIT) else { panic!("untold") };
+        let Outcome::Told(status) = outcome(&failed, Work::CleanUp, &unavailable(), LEAST_TRIES, LIMIT) else {
+            panic!("untold")
+        };
         assert_eq!(status.message.as_deref(), Some("it crashes"));
-        assert!(matches!(outcome(&failed, Work::Nothing, &unavailable(), LIMIT), Outcome::Untold));
+        assert!(matches!(outcome(&failed, Work::Nothing, &unavailable(), LEAST_TRIES, LIMIT), Outcome::Untold));
     }
 }
