@@ -24,6 +24,10 @@ const GATEWAY_LABEL: &str = "findcloudlet.org/gateway";
 
 const FIELD_MANAGER: &str = "sinfonia-gateway";
 
+/// How an API server answers what a policy denies, by the reason that the policy gives.
+const FORBIDDEN: u16 = 403;
+const INVALID: u16 = 422;
+
 /// What a node says of the gateway on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
@@ -178,6 +182,17 @@ impl Nodes {
 
     /// Annotations and labels that this manager applied earlier and not now are removed by the API server.
     async fn apply(&self, node: &str, annotations: serde_json::Value, labelled: bool) -> Result<(), ClusterError> {
+        let Err(error) = self.try_apply(node, &annotations, labelled).await else { return Ok(()) };
+        // A policy from before the label lets it neither come nor go. What is announced matters more.
+        if !(error.is_status(FORBIDDEN) || error.is_status(INVALID)) {
+            return Err(error);
+        }
+        self.try_apply(node, &annotations, !labelled).await.inspect(|()| {
+            tracing::warn!("{error}; the label {GATEWAY_LABEL} is left as it is: apply the gateway's newer manifests");
+        })
+    }
+
+    async fn try_apply(&self, node: &str, annotations: &serde_json::Value, labelled: bool) -> Result<(), ClusterError> {
         let labels = if labelled { json!({GATEWAY_LABEL: ""}) } else { json!({}) };
         let patch = Patch::Apply(json!({
             "apiVersion": "v1", "kind": "Node",

@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{fetch::reason, quantity::amount};
+use super::{fetch::reason, quantity::amount, said::Said};
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -114,6 +114,7 @@ struct Shared {
     client: Client,
     latest: tokio::sync::Mutex<Option<Seen>>,
     good: Mutex<Option<Arc<ClusterView>>>,
+    unread: Mutex<Said>,
 }
 
 struct Seen {
@@ -125,7 +126,13 @@ impl ClusterWatch {
     /// Has not looked yet.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self(Arc::new(Shared { client, latest: tokio::sync::Mutex::default(), good: Mutex::default() }))
+        let unread = Said::new("backends are not kept off all public addresses of the cluster");
+        Self(Arc::new(Shared {
+            client,
+            latest: tokio::sync::Mutex::default(),
+            good: Mutex::default(),
+            unread: Mutex::new(unread),
+        }))
     }
 
     /// The cluster as it was at most 10 s ago.
@@ -141,7 +148,10 @@ impl ClusterWatch {
             return result.clone();
         }
         let listed = tokio::time::timeout(TIME_LIMIT, list(&self.0.client)).await;
-        let result = listed.unwrap_or(Err(ViewError::Silent)).map(Arc::new);
+        let result = listed.unwrap_or(Err(ViewError::Silent)).map(|(view, read)| {
+            self.0.unread.lock().unwrap_or_else(PoisonError::into_inner).note(&read);
+            Arc::new(view)
+        });
         if let Ok(view) = &result {
             *self.0.good.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(view));
         }
@@ -172,7 +182,8 @@ pub async fn cluster_id(client: &Client) -> Result<CloudletId, ViewError> {
     namespace.metadata.uid.and_then(|uid| uid.parse().ok()).ok_or(ViewError::NoIdentity)
 }
 
-async fn list(client: &Client) -> Result<ClusterView, ViewError> {
+/// The cluster, and whether all of it could be read: some rights are newer than others, and older ones do.
+async fn list(client: &Client) -> Result<(ClusterView, Result<(), ViewError>), ViewError> {
     // From the API server's cache: nothing here depends on the last second.
     let cached = ListParams::default().match_any();
     let (nodes, services, slices): (Api<Node>, Api<Service>, Api<EndpointSlice>) = (
@@ -194,20 +205,35 @@ async fn list(client: &Client) -> Result<ClusterView, ViewError> {
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let service = service.map_err(failed("service kube-dns"))?;
     let slices = slices.map_err(failed("endpoints of service kube-dns"))?;
-    let api_servers = api_servers.map_err(failed("endpoints of service kubernetes"))?;
+    let mut read = Ok(());
+    let api_servers = unless_forbidden(api_servers.map_err(failed("endpoints of service kubernetes")), &mut read)?;
     let ranges = match ranges {
-        Ok(ranges) => ranges.items,
         // An older cluster has no such kind.
         Err(kube::Error::Api(status)) if status.is_not_found() => vec![],
-        Err(error) => return Err(failed("ServiceCIDRs")(error)),
+        ranges => unless_forbidden(ranges.map(|list| list.items).map_err(failed("ServiceCIDRs")), &mut read)?,
     };
-    Ok(ClusterView {
+    let view = ClusterView {
         nodes,
         resolver: service.as_ref().and_then(cluster_ip),
         dns_ready: has_ready(&slices.items),
         api_servers: api_servers.iter().flat_map(addresses).collect(),
         service_networks: ranges.iter().flat_map(networks).collect(),
-    })
+    };
+    Ok((view, read))
+}
+
+/// What was asked for; nothing where the right to it is missing, which `read` then says.
+fn unless_forbidden<T: Default>(
+    result: Result<T, ViewError>,
+    read: &mut Result<(), ViewError>,
+) -> Result<T, ViewError> {
+    match result {
+        Err(error @ ViewError::Api { is_forbidden: true, .. }) => {
+            *read = Err(error);
+            Ok(T::default())
+        }
+        result => result,
+    }
 }
 
 fn addresses(slice: &EndpointSlice) -> Vec<IpAddr> {

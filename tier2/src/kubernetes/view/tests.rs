@@ -105,6 +105,7 @@ async fn api_servers_and_the_networks_of_services_are_known() {
     assert_eq!(view.api_servers, [[198, 51, 100, 1], [198, 51, 100, 2]].map(IpAddr::from));
     assert_eq!(view.service_networks, ["10.96.0.0/16", "2001:db8:9::/112"].map(|text| text.parse::<IpNet>().unwrap()));
     assert_eq!(cluster(Some(404)).await.unwrap().service_networks, [], "an older cluster");
-    let error = cluster(Some(403)).await.unwrap_err().to_string();
+    assert_eq!(cluster(Some(403)).await.unwrap().service_networks, [], "with the rights of an earlier release");
+    let error = cluster(Some(503)).await.unwrap_err().to_string();
     assert!(error.starts_with("the cluster's ServiceCIDRs cannot be read"), "{error}");
 }
