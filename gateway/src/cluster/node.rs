@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::core::PartialObjectMeta;
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use sinfonia_wire::cluster::{GATEWAY_ANNOTATION, KILO_ENDPOINT_ANNOTATION, KILO_KEY_ANNOTATION};
@@ -142,8 +143,7 @@ impl Nodes {
     /// # Errors
     /// See [`ClusterError`].
     pub async fn annotations(&self) -> Result<BTreeMap<String, BTreeMap<String, String>>, ClusterError> {
-        let nodes = within("list the nodes", self.0.list_metadata(&ListParams::default())).await?;
-        Ok(nodes.items.into_iter().map(|node| (node.name_any(), node.annotations().clone())).collect())
+        Ok(self.list().await?.into_iter().map(|node| (node.name_any(), node.annotations().clone())).collect())
     }
 
     /// The names of nodes that a gateway is on, or was when it was removed elsewhere, but this one.
@@ -151,9 +151,14 @@ impl Nodes {
     /// # Errors
     /// See [`ClusterError`].
     pub async fn others_with_gateway(&self, but: &str) -> Result<Vec<String>, ClusterError> {
-        let nodes = within("list the nodes", self.0.list_metadata(&ListParams::default())).await?;
-        let found = nodes.items.iter().filter(|node| has_gateway(node.labels(), node.annotations()));
+        let nodes = self.list().await?;
+        let found = nodes.iter().filter(|node| has_gateway(node.labels(), node.annotations()));
         Ok(found.map(kube::ResourceExt::name_any).filter(|node| node != but).collect())
+    }
+
+    async fn list(&self) -> Result<Vec<PartialObjectMeta<Node>>, ClusterError> {
+        let nodes = within("list the nodes", self.0.list_metadata(&ListParams::default())).await?;
+        Ok(nodes.items)
     }
 
     /// Writes the announcement to a node.

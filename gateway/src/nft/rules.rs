@@ -106,7 +106,7 @@ pub(super) fn chains(interface: &str, networks: &[IpNet], tunnels: Option<u16>) 
     if let Some(port) = tunnels {
         // The kernel would answer, and call, the clients of a gateway that is on another node by now.
         for (chain, end) in [(&mut input, End::Destination), (&mut output, End::Source)] {
-            let is_tunnel = of_udp(end, port);
+            let is_tunnel = on_port(UDP, end, port);
             chain.push(rule([&is_tunnel[..], &is_alive, &[Accept]]));
             chain.push(rule([&is_tunnel[..], &[Drop]]));
         }
@@ -141,8 +141,7 @@ fn from_clients(to_tunnel: &[Expression]) -> Vec<Vec<Expression>> {
         for protocol in [UDP, TCP] {
             rules.push(rule([
                 &Expression::is_family(family)[..],
-                &[Expression::Meta(Meta::Protocol), Expression::Equals(vec![protocol])],
-                &[Expression::Port(End::Destination), Expression::Equals(DNS.to_be_bytes().into())],
+                &on_port(protocol, End::Destination, DNS),
                 &[Expression::Address(family, End::Destination), Expression::IsIn(resolvers.name), Expression::Accept],
             ]));
         }
@@ -191,10 +190,10 @@ fn masquerade(network: IpNet) -> Vec<Expression> {
     ])
 }
 
-fn of_udp(end: End, port: u16) -> [Expression; 4] {
+fn on_port(protocol: u8, end: End, port: u16) -> [Expression; 4] {
     [
         Expression::Meta(Meta::Protocol),
-        Expression::Equals(vec![UDP]),
+        Expression::Equals(vec![protocol]),
         Expression::Port(end),
         Expression::Equals(port.to_be_bytes().into()),
     ]

@@ -41,6 +41,20 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Makes so many changes in a thread of their own, and does something again and again meanwhile.
+fn while_changing(times: u32, change: impl Fn() + Sync, mut act: impl FnMut()) {
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..times).for_each(|_| change());
+            is_done.store(true, Ordering::Release);
+        });
+        while !is_done.load(Ordering::Acquire) {
+            act();
+        }
+    });
+}
+
 #[test]
 fn clients_reach_their_own_pods_and_the_resolver_and_nothing_else() {
     if !in_namespace("clients_reach_their_own_pods_and_the_resolver_and_nothing_else") {
@@ -155,22 +169,14 @@ fn replacing_the_table_opens_no_window() {
         return;
     }
     let network = Network::new(&access());
-    let is_done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..100 {
-                table().replace(&with_probe(&access())).unwrap();
-            }
-            is_done.store(true, Ordering::Release);
-        });
-        let mut sent = 0_u64;
-        while !is_done.load(Ordering::Acquire) {
-            network.send_as_client(&udp(ANNE, BERTS_POD, 1000, 80));
-            network.send_as_pod(&udp(BERTS_POD, ANNE, 80, 1000));
-            sent += 1;
-        }
-        assert!(sent > 1000, "only {sent} packets were sent");
+    let mut sent = 0_u64;
+    let replace = || table().replace(&with_probe(&access())).unwrap();
+    while_changing(100, replace, || {
+        network.send_as_client(&udp(ANNE, BERTS_POD, 1000, 80));
+        network.send_as_pod(&udp(BERTS_POD, ANNE, 80, 1000));
+        sent += 1;
     });
+    assert!(sent > 1000, "only {sent} packets were sent");
     // The first to come out is one that may.
     assert!(network.passes_from_client(&udp(ANNE, ANNES_POD, 1000, 80)));
     assert!(network.passes_from_pod(&udp(ANNES_POD, ANNE, 80, 1000)));
@@ -243,18 +249,8 @@ fn renewing_loses_no_packet() {
         return;
     }
     let network = Network::new(&access());
-    let is_done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..200 {
-                table().renew().unwrap();
-            }
-            is_done.store(true, Ordering::Release);
-        });
-        while !is_done.load(Ordering::Acquire) {
-            assert!(network.passes_from_client(&udp(ANNE, ANNES_POD, 1000, 80)));
-        }
-    });
+    let renew = || table().renew().unwrap();
+    while_changing(200, renew, || assert!(network.passes_from_client(&udp(ANNE, ANNES_POD, 1000, 80))));
 }
 
 #[test]

@@ -85,25 +85,12 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
-    use sinfonia_wire::{ApplicationId, PublicKey};
-    use time::OffsetDateTime;
-
     use super::*;
-    use crate::{
-        deployment::DeploymentId,
-        kubernetes::crd::{CloudletDeploymentSpec, CloudletDeploymentStatus, object_name},
-    };
+    use crate::kubernetes::crd;
 
     fn object(n: u8, client: &str, phase: Phase) -> Arc<CloudletDeployment> {
-        let id = DeploymentId { application: ApplicationId::HELLOWORLD, key: PublicKey::from([n; 32]) };
-        let spec = CloudletDeploymentSpec {
-            application: id.application,
-            key: id.key,
-            requested_at: OffsetDateTime::UNIX_EPOCH,
-            client_address: Some(client.parse().unwrap()),
-        };
-        let mut object = CloudletDeployment::new(&object_name(&id), spec);
-        object.status = Some(CloudletDeploymentStatus { phase: Some(phase), ..Default::default() });
+        let mut object = crd::tests::object(n, Some(phase));
+        object.spec.client_address = Some(client.parse().unwrap());
         Arc::new(object)
     }
 

@@ -128,13 +128,8 @@ const fn work(phase: Phase) -> Work {
 
 #[cfg(test)]
 mod tests {
-    use sinfonia_wire::{ApplicationId, PublicKey};
-
     use super::*;
-    use crate::{
-        deployment::DeploymentId,
-        kubernetes::crd::{CloudletDeploymentSpec, DeploymentFailure, object_name},
-    };
+    use crate::kubernetes::crd::{self, DeploymentFailure};
 
     const LEASE: u64 = 300;
     const INTERVAL: Duration = Duration::from_secs(60);
@@ -145,14 +140,8 @@ mod tests {
 
     /// Requested at 1000.
     fn object(phase: Option<Phase>) -> CloudletDeployment {
-        let id = DeploymentId { application: ApplicationId::HELLOWORLD, key: PublicKey::from([7; 32]) };
-        let spec = CloudletDeploymentSpec {
-            application: id.application,
-            key: id.key,
-            requested_at: at(1000),
-            client_address: None,
-        };
-        let mut object = CloudletDeployment::new(&object_name(&id), spec);
+        let mut object = crd::tests::object(7, None);
+        object.spec.requested_at = at(1000);
         object.status = phase.map(|phase| CloudletDeploymentStatus {
             phase: Some(phase),
             created_at: Some(at(1000)),

@@ -43,8 +43,7 @@ impl Ends {
         let view = self.watch.look_or_remember().await;
         let view = view.map_err(|error| {
             let is_forbidden = matches!(error, ViewError::Api { is_forbidden: true, .. });
-            let code = if is_forbidden { "cluster-refuses" } else { "cluster-unreachable" };
-            Failure::new(code, error.to_string())
+            Failure::of_cluster(is_forbidden, error.to_string())
         })?;
         let end = tunnel_end(&view).map_err(|error| Failure::new("no-tunnel", error.to_string()))?;
         let resolver = view.resolver.ok_or_else(|| {

@@ -24,6 +24,11 @@ impl Failure {
         Self { code: code.into(), message: message.into(), output: vec![] }
     }
 
+    /// Of the API server, which refuses and would again, or else is out of reach.
+    pub(super) fn of_cluster(refuses: bool, message: impl Into<String>) -> Self {
+        Self::new(if refuses { "cluster-refuses" } else { "cluster-unreachable" }, message)
+    }
+
     pub(super) fn draining() -> Self {
         Self::new("cloudlet-draining", "this cloudlet is being drained and takes no new deployments; ask another one")
     }
@@ -89,11 +94,6 @@ impl From<&DeploymentFailure> for Failure {
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        let message = error.to_string();
-        if error.is_refusal() {
-            Self::new("cluster-refuses", message)
-        } else {
-            Self::new("cluster-unreachable", message)
-        }
+        Self::of_cluster(error.is_refusal(), error.to_string())
     }
 }

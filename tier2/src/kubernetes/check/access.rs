@@ -43,16 +43,18 @@ async fn ask(client: &Client, what: &'static str, rights: Vec<Right>, namespace:
     let answers: Vec<Result<Option<String>, String>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
     match answers.into_iter().collect::<Result<Vec<_>, _>>() {
         Ok(missing) => {
-            let remedy = match Account::own(client).await {
-                Ok(account) => account.remedy(),
-                Err(error) => error.to_string(),
-            };
-            verdict(what, count, missing.into_iter().flatten().collect(), &remedy)
+            let missing: Vec<_> = missing.into_iter().flatten().collect();
+            let remedy = if missing.is_empty() { String::new() } else { remedy(client).await };
+            verdict(what, count, missing, &remedy)
         }
         Err(error) => {
             Finding::new(what, Verdict::Problem, format!("the cluster does not tell what tier2 may do: {error}"))
         }
     }
+}
+
+async fn remedy(client: &Client) -> String {
+    Account::own(client).await.map_or_else(|error| error.to_string(), |account| account.remedy())
 }
 
 fn verdict(what: &'static str, count: usize, missing: Vec<String>, remedy: &str) -> Finding {

@@ -1,6 +1,6 @@
 //! Deployments' NetworkPolicies follow the cluster: the gateway moves to another node, nodes come and go.
 
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
 use kube::ResourceExt as _;
 
@@ -8,15 +8,25 @@ use super::{Operator, OperatorError, install::identity};
 use crate::kubernetes::{
     api::apply,
     crd::{CloudletDeployment, Phase},
+    networks::Networks,
     objects,
 };
 
 impl Operator {
+    /// What policies are to let in and keep off from now on.
+    pub(super) fn note_networks(&self, networks: Networks) {
+        *self.networks() = Some(networks);
+    }
+
+    fn networks(&self) -> MutexGuard<'_, Option<Networks>> {
+        self.networks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets clients' traffic in from where it comes from now, and keeps the backend off what is the cluster's now.
     pub(super) async fn follow_networks(&self, object: &CloudletDeployment) -> Result<(), OperatorError> {
         let (Some(Phase::Deployed), Some(name)) = (object.phase(), object.deployment_name()) else { return Ok(()) };
         let Some(peer) = self.peer(name) else { return Ok(()) };
-        let networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let networks = self.networks().clone();
         let Some(networks) = networks.filter(|networks| objects::is_outdated(peer.annotations(), networks)) else {
             return Ok(());
         };
@@ -35,7 +45,6 @@ mod tests {
     use super::*;
     use crate::kubernetes::{
         crd::tests::object,
-        networks::Networks,
         objects::Surroundings,
         options::{Egress, PodSecurity},
     };

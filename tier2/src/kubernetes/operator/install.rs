@@ -1,6 +1,6 @@
 //! Making what a deployment consists of, up to a usable backend.
 
-use std::{collections::HashSet, sync::PoisonError, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::{FutureExt as _, try_join_all};
 use kube::{ResourceExt as _, runtime::events::EventType};
@@ -111,7 +111,7 @@ impl Operator {
         let recipe = self.parts.recipes.get(&object.spec.application).await.map_err(recipe_failure)?;
         let end = self.parts.ends.current().await.or_else(unreachable_is_later)?;
         // What is made now must not look older than what was seen before.
-        *self.networks.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.networks.clone());
+        self.note_networks(end.networks.clone());
         let around = self.surroundings(object, end.networks);
         if afresh {
             // Of a life that failed.

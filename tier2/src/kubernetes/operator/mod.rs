@@ -220,7 +220,7 @@ impl Operator {
                 let seen = activity.lock().await.look(OffsetDateTime::now_utc()).await;
                 *operator.activity.lock().unwrap_or_else(PoisonError::into_inner) = seen;
                 if let Ok(end) = operator.parts.ends.current().await {
-                    *operator.networks.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.networks);
+                    operator.note_networks(end.networks);
                 }
                 let is_there = |name: &str| operator.parts.watched.get(name).is_some();
                 operator.backoff.retain(is_there);
