@@ -26,7 +26,10 @@ impl Failure {
 
     /// Of the API server, which refuses and would again, or else is out of reach.
     pub(super) fn of_cluster(refuses: bool, message: impl Into<String>) -> Self {
-        Self::new(if refuses { "cluster-refuses" } else { "cluster-unreachable" }, message)
+        match refuses {
+            true => Self::new("cluster-refuses", message),
+            false => Self::new("cluster-unreachable", message),
+        }
     }
 
     pub(super) fn draining() -> Self {
