@@ -119,12 +119,12 @@ fn policies_follow_the_cluster() {
     fetch();
     let namespaces = cluster.list("namespaces", &["-l", OURS]);
     let name = text(&namespaces[0], "/metadata/name");
-    let policy_comes_to_hold = |part: &str| {
+    let policy_comes_to = |tier2: &Running, hold: bool, part: &str| {
         settles(
             || tier2.log(),
             || {
                 let policy = cluster.kubectl(&["-n", name, "get", "networkpolicy", "sinfonia", "-o", "json"]);
-                if policy.contains(part) { Ok(()) } else { Err(policy) }
+                if policy.contains(part) == hold { Ok(()) } else { Err(policy) }
             },
         );
     };
@@ -133,14 +133,18 @@ fn policies_follow_the_cluster() {
     let no_exceptions = r#"[{"op": "remove", "path": "/spec/egress/2/to/0/ipBlock/except"}]"#;
     cluster.kubectl(&["-n", name, "patch", "networkpolicy", "sinfonia", "--type=json", "-p", no_exceptions]);
     cluster.kubectl(&["annotate", "peer", name, "findcloudlet.org/cluster-networks-"]);
-    policy_comes_to_hold("\"10.0.0.0/8\"");
+    policy_comes_to(&tier2, true, "\"10.0.0.0/8\"");
 
     let (_, old) = gateway(&cluster).unwrap();
     let nodes = cluster.list("nodes", &[]);
     let other = nodes.iter().find(|node| text(node, "/metadata/name") != old).unwrap();
     let _moved = Moved::to(&cluster, text(other, "/metadata/name"));
-    policy_comes_to_hold(&format!("\"{}/32\"", node_address(other)));
+    policy_comes_to(&tier2, true, &format!("\"{}/32\"", node_address(other)));
     fetch();
+
+    tier2.stop();
+    let strict = cluster.tier2(&["--expiry-interval", "1", "--backend-egress", "none"]);
+    policy_comes_to(&strict, false, "0.0.0.0/0");
 }
 
 /// The API server, stopped until this is dropped.

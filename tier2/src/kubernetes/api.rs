@@ -41,9 +41,11 @@ impl ApiError {
         self.status().is_some_and(kube::core::Status::is_not_found)
     }
 
-    /// The cluster does not know such objects. Its answer is no status, as that of an API that is not there.
+    /// The cluster does not know such objects. Its answer is no status, as that of an API that is not there, so it has
+    /// not the reason of an object that is not there.
     pub(super) fn is_unknown_kind(&self) -> bool {
-        self.status().is_some_and(|status| status.code == 404 && !status.is_not_found())
+        self.status()
+            .is_some_and(|status| status.code == 404 && status.reason != kube::core::response::reason::NOT_FOUND)
     }
 
     /// Somebody else changed or made it.

@@ -33,6 +33,9 @@ pub(super) const SOURCES_ANNOTATION: &str = "findcloudlet.org/gateway-sources";
 /// On a peer, what its deployment's NetworkPolicy does not let out to: [`Networks::cluster`].
 pub(super) const CLUSTER_ANNOTATION: &str = "findcloudlet.org/cluster-networks";
 
+/// On a peer, what its deployment's NetworkPolicy lets out to: [`Surroundings::egress`].
+pub(super) const EGRESS_ANNOTATION: &str = "findcloudlet.org/backend-egress";
+
 /// What the objects around a deployment say of it. Its recipe is not in it, which may be withdrawn while it lives.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
@@ -98,24 +101,26 @@ pub(super) fn peer(owner: &CloudletDeployment, identity: &Identity, around: &Sur
         persistent_keepalive: 10,
     };
     let mut metadata = owned(owner, identity, labels(identity), around);
-    metadata.annotations.get_or_insert_default().extend(noted(&around.networks));
+    metadata.annotations.get_or_insert_default().extend(noted(around));
     manifest(cluster::KILO_GROUP, cluster::KILO_VERSION, cluster::KILO_PEER_KIND, metadata, json!({ "spec": spec }))
 }
 
 /// What a peer says of its deployment's NetworkPolicy.
-fn noted(networks: &Networks) -> [(String, String); 2] {
+fn noted(around: &Surroundings) -> [(String, String); 3] {
+    let networks = &around.networks;
     let joined = |networks: &[IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     [
         (SOURCES_ANNOTATION.to_owned(), joined(&networks.sources)),
         (CLUSTER_ANNOTATION.to_owned(), joined(&networks.cluster)),
+        (EGRESS_ANNOTATION.to_owned(), around.egress.as_str().to_owned()),
     ]
 }
 
-/// Whether the deployment of a peer with these annotations has a NetworkPolicy of other networks. What was taken over
-/// from others has no policy of ours.
-pub(super) fn is_outdated(annotations: &BTreeMap<String, String>, networks: &Networks) -> bool {
+/// Whether the deployment of a peer with these annotations has a NetworkPolicy made in other surroundings. What was
+/// taken over from others has no policy of ours.
+pub(super) fn is_outdated(annotations: &BTreeMap<String, String>, around: &Surroundings) -> bool {
     let is_ours = annotations.contains_key(SOURCES_ANNOTATION);
-    is_ours && noted(networks).iter().any(|(name, now)| annotations.get(name) != Some(now))
+    is_ours && noted(around).iter().any(|(name, now)| annotations.get(name) != Some(now))
 }
 
 /// The namespace of this name, to be deleted or looked at.
@@ -343,12 +348,23 @@ mod tests {
 
     #[test]
     fn only_policies_of_ours_can_be_outdated() {
-        let networks = Networks { cluster: vec!["198.51.100.0/24".parse().unwrap()], ..Networks::default() };
-        let mut annotations = BTreeMap::from(noted(&networks));
-        assert!(!is_outdated(&annotations, &networks));
-        assert!(is_outdated(&annotations, &Networks::default()));
+        let around = |cluster: &[&str], egress| Surroundings {
+            own_account: None,
+            pod_security: PodSecurity::Baseline,
+            egress,
+            networks: Networks {
+                cluster: cluster.iter().map(|network| network.parse().unwrap()).collect(),
+                ..Networks::default()
+            },
+            traceparent: None,
+        };
+        let now = around(&["198.51.100.0/24"], Egress::Internet);
+        let mut annotations = BTreeMap::from(noted(&now));
+        assert!(!is_outdated(&annotations, &now));
+        assert!(is_outdated(&annotations, &around(&[], Egress::Internet)));
+        assert!(is_outdated(&annotations, &around(&["198.51.100.0/24"], Egress::None)));
         annotations.remove(CLUSTER_ANNOTATION);
-        assert!(is_outdated(&annotations, &Networks::default()), "made by a tier2 that kept backends off nothing");
-        assert!(!is_outdated(&BTreeMap::new(), &networks), "taken over");
+        assert!(is_outdated(&annotations, &now), "made by a tier2 that kept backends off nothing");
+        assert!(!is_outdated(&BTreeMap::new(), &now), "taken over");
     }
 }

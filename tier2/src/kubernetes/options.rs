@@ -96,3 +96,13 @@ pub enum Egress {
     /// To public addresses.
     Internet,
 }
+
+impl Egress {
+    /// How peers say it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Internet => "internet",
+        }
+    }
+}

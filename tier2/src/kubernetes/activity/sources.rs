@@ -10,7 +10,7 @@ use crate::kubernetes::{
     exposition::{self, Malformed},
     fetch::{FetchError, Server},
     prometheus::{self, Prometheus, PrometheusError, Series},
-    tunnel::{NoTunnelEnd, tunnel_end},
+    tunnel::{NoTunnelEnd, TunnelEnd, tunnel_end},
     view::{ClusterWatch, ViewError},
 };
 
@@ -74,10 +74,17 @@ pub(crate) enum SourceError {
 pub(crate) async fn observe(watch: &ClusterWatch, prometheus: &Prometheus) -> Result<Observations, SourceError> {
     if prometheus.is_given() {
         let server = prometheus.server().await?;
-        return from_prometheus(&server.ok_or(NoTunnelEnd)?).await;
+        let missing = match from_prometheus(&server.ok_or(NoTunnelEnd)?).await {
+            Err(missing @ SourceError::Missing(_)) => missing,
+            result => return result,
+        };
+        // It may be there for resources and not know of our gateway.
+        return match end(watch).await {
+            Ok(TunnelEnd { gateway: Some(gateway), .. }) => from_gateway(&gateway).await,
+            _ => Err(missing),
+        };
     }
-    let view = watch.look_or_remember().await?;
-    let end = tunnel_end(&view)?;
+    let end = end(watch).await?;
     if let Some(gateway) = &end.gateway {
         return from_gateway(gateway).await;
     }
@@ -85,6 +92,11 @@ pub(crate) async fn observe(watch: &ClusterWatch, prometheus: &Prometheus) -> Re
         Some(server) => from_prometheus(&server).await,
         None => Err(SourceError::NoPrometheus(end.node)),
     }
+}
+
+async fn end(watch: &ClusterWatch) -> Result<TunnelEnd, SourceError> {
+    let view = watch.look_or_remember().await?;
+    Ok(tunnel_end(&view)?)
 }
 
 async fn from_gateway(url: &Url) -> Result<Observations, SourceError> {

@@ -175,6 +175,25 @@ async fn our_gateway_tells_who_was_there() {
 }
 
 #[tokio::test]
+async fn our_gateway_is_asked_where_the_given_prometheus_does_not_know_it() {
+    let gateway = Fake::always(Behaviour::Answers(METRICS.to_owned())).await;
+    let api = api(json!({
+        "kilo.squat.ai/key": KEY, "kilo.squat.ai/endpoint": "192.0.2.1:51820",
+        "findcloudlet.org/gateway": gateway.url,
+    }))
+    .await;
+    let given = |url: &url::Url| {
+        let client = api.client();
+        ActivityWatch::new(ClusterWatch::new(client.clone()), Prometheus::new(client, Some(url.clone())), LEASE)
+    };
+    let empty = Fake::always(Behaviour::Answers(vector(&[]))).await;
+    assert_eq!(look(&mut given(&empty.url)).await, [ago(30), Activity::Never]);
+    let knowing = Fake::start(prometheus(&[(KEY, NOW as f64 - 100.0)], 0.0)).await;
+    assert_eq!(look(&mut given(&knowing.url)).await, [ago(100), Activity::Unknown], "it is meant to be used");
+    assert_eq!(gateway.requests(), 1);
+}
+
+#[tokio::test]
 async fn kilo_without_prometheus_tells_nothing() {
     let api = api(json!({"kilo.squat.ai/key": KEY, "kilo.squat.ai/endpoint": "192.0.2.1:51820"})).await;
     let mut watch = of_cluster(&api);

@@ -22,20 +22,21 @@ impl Operator {
         self.networks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets clients' traffic in from where it comes from now, and keeps the backend off what is the cluster's now.
+    /// Lets clients' traffic in from where it comes from now, and keeps the backend off what is the cluster's now and what
+    /// `--backend-egress` does not allow any more.
     pub(super) async fn follow_networks(&self, object: &CloudletDeployment) -> Result<(), OperatorError> {
         let (Some(Phase::Deployed), Some(name)) = (object.phase(), object.deployment_name()) else { return Ok(()) };
         let Some(peer) = self.peer(name) else { return Ok(()) };
         let networks = self.networks().clone();
-        let Some(networks) = networks.filter(|networks| objects::is_outdated(peer.annotations(), networks)) else {
+        let around = networks.map(|networks| self.surroundings(object, networks));
+        let Some(around) = around.filter(|around| objects::is_outdated(peer.annotations(), around)) else {
             return Ok(());
         };
-        let around = self.surroundings(object, networks);
         let identity = identity(object)?;
         let client = &self.parts.client;
         apply(client, "follow the cluster's networks", &objects::network_policy(&identity, &around)).await?;
         apply(client, "note the cluster's networks", &objects::peer(object, &identity, &around)).await?;
-        tracing::info!(deployment = name.as_str(), "its NetworkPolicy follows the cluster's networks");
+        tracing::info!(deployment = name.as_str(), "its NetworkPolicy is that of now");
         Ok(())
     }
 }
@@ -61,7 +62,7 @@ mod tests {
             own_account: None,
             pod_security: PodSecurity::Baseline,
             egress: Egress::Internet,
-            networks: moved.clone(),
+            networks: moved,
             traceparent: None,
         };
         let identity = identity(&object).unwrap();
@@ -71,7 +72,8 @@ mod tests {
         assert!(policy.contains("10.5.0.9/32") && policy.contains("198.51.100.7/32"), "{policy}");
         let peer = objects::peer(&object, &identity, &around).object;
         assert_eq!(peer.name_any(), "small-cat");
-        assert!(!objects::is_outdated(peer.annotations(), &moved), "it would follow at every look");
-        assert!(objects::is_outdated(peer.annotations(), &Networks::default()));
+        assert!(!objects::is_outdated(peer.annotations(), &around), "it would follow at every look");
+        let before = Surroundings { networks: Networks::default(), ..around };
+        assert!(objects::is_outdated(peer.annotations(), &before));
     }
 }
