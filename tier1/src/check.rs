@@ -2,7 +2,7 @@
 
 mod faults;
 
-use crate::{Config, access, cloudlets, geoip::GeoIp};
+use crate::{Config, access, cloudlets, geoip::GeoIp, server};
 use faults::Faults;
 use serde_json::Value;
 use sinfonia_recipes::{Expression, Repository};
@@ -60,14 +60,16 @@ pub async fn check(config: &Config, files: &[PathBuf]) -> Report {
     if let Some(path) = &config.geoip {
         report.geoip(path);
     }
-    if let Some(path) = &config.tokens_file
-        && let Err(error) = access::read(path)
-    {
-        report.error("--tokens-file", error);
+    if let Some(path) = &config.tokens_file {
+        report.failure("--tokens-file", access::read(path));
     }
-    if let Err(error) = config.database.addresses() {
-        report.error("--database-url", error);
+    match config.database.addresses() {
+        Ok(addresses) => report.failure("--host", server::check_access(config, addresses.is_some())),
+        Err(error) => report.error("--database-url", error),
     }
+    report.failure("token for cloudlets", server::cloudlet_token(config));
+    report.failure("HTTPS", config.tls.open());
+    report.failure("HTTPS", config.trust.client_config());
     for path in files {
         report.file(path).await;
     }
@@ -83,6 +85,12 @@ impl Report {
 
     fn error(&mut self, place: impl fmt::Display, what: impl fmt::Display) {
         self.findings.push(Finding { place: place.to_string(), what: what.to_string(), is_error: true });
+    }
+
+    fn failure<T>(&mut self, place: impl fmt::Display, result: Result<T, impl fmt::Display>) {
+        if let Err(error) = result {
+            self.error(place, error);
+        }
     }
 
     fn faults(&mut self, place: &str, faults: Faults) {
@@ -108,9 +116,7 @@ impl Report {
     }
 
     fn geoip(&mut self, path: &Path) {
-        if let Err(error) = GeoIp::open(path) {
-            self.error(path.display(), error);
-        }
+        self.failure(path.display(), GeoIp::open(path));
     }
 
     fn text(&mut self, path: &Path) -> Option<String> {

@@ -139,17 +139,13 @@ impl Tier1 {
         // Fails only if there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let addresses = config.database.addresses()?;
-        let is_closed = addresses.is_some() || config.tokens_file.is_some();
-        if !(config.host.is_loopback() || is_closed || config.insecure_open) {
-            return Err(StartError::Open { host: config.host });
-        }
+        check_access(&config, addresses.is_some())?;
         let tokens = Arc::new(Tokens::default());
         if let Some(path) = &config.tokens_file {
             tokens.replace_file(access::read(path)?);
             sinfonia_credentials::warn_if_exposed(path);
         }
-        let file = config.cloudlet_token_file.as_deref();
-        let cloudlet_token = TokenSource::find("--cloudlet-token-file", file, "SINFONIA_CLOUDLET_TOKEN")?;
+        let cloudlet_token = cloudlet_token(&config)?;
         let recipes = Repository::open(&config.recipes)?;
         let geoip = config.geoip.as_deref().map_or_else(|| Ok(GeoIp::default()), GeoIp::open)?;
         let listed = config.cloudlets.as_deref().map_or_else(|| Ok(Vec::new()), cloudlets::read)?;
@@ -239,6 +235,20 @@ impl Tier1 {
         let following = self.tokens_file.clone().map(|path| rt::spawn(access::follow(path, tokens)));
         (readiness, beside, following)
     }
+}
+
+/// Refuses to let everybody in unless that is wanted.
+pub(crate) fn check_access(config: &Config, has_database: bool) -> Result<(), StartError> {
+    let is_closed = has_database || config.tokens_file.is_some();
+    if config.host.is_loopback() || is_closed || config.insecure_open {
+        return Ok(());
+    }
+    Err(StartError::Open { host: config.host })
+}
+
+/// What tier1 presents to cloudlets.
+pub(crate) fn cloudlet_token(config: &Config) -> Result<Option<TokenSource>, SourceError> {
+    TokenSource::find("--cloudlet-token-file", config.cloudlet_token_file.as_deref(), "SINFONIA_CLOUDLET_TOKEN")
 }
 
 fn options(config: &Config) -> Result<ServerOptions, TlsError> {

@@ -66,6 +66,8 @@ fn nothing_expires_while_prometheus_fails_and_the_idle_do_when_it_is_back() {
     let deployment = format!("{}{}", url(&tier2), deploy_path(&application, KEY));
     let deployed = send("POST", &deployment, &[("Prefer", "wait=250")]);
     assert_eq!(deployed.status, 200, "{deployed:?}");
+    // What is asked for again has a lease like all others.
+    assert_eq!(send("POST", &deployment, &[]).deployment(), deployed.deployment());
 
     for next in [None, Some(Mood::Silent), Some(Mood::Nonsense)] {
         if let Some(next) = next {

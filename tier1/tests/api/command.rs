@@ -67,6 +67,23 @@ fn check_says_everything_that_is_wrong() {
     }
     assert_eq!(lines.len(), said.len(), "{errors}");
     assert_eq!(out, "looked at 2 cloudlets and 1 recipes: 9 errors\n");
+
+    // What else tier1 would not start with.
+    let no_token = write("token", "two words");
+    let options = ["--tls-ca", &good, "--tls-cert", "/nonexistent.crt", "--tls-key", "/nonexistent.key"];
+    let more = ["--host", "0.0.0.0", "--cloudlet-token-file", &no_token, "check", &good];
+    let (code, _, errors) = run(&[&options[..], &more].concat(), &[]);
+    let lines: Vec<_> = errors.lines().collect();
+    let said = [
+        "--host: tier1 would let everybody who reaches 0.0.0.0 in",
+        "token for cloudlets: --cloudlet-token-file ",
+        "HTTPS: --tls-cert: /nonexistent.crt cannot be read",
+        "HTTPS: --tls-ca: ",
+    ];
+    assert_eq!((code, lines.len()), (Some(1), said.len()), "{errors}");
+    for (line, what) in lines.into_iter().zip(said) {
+        assert!(line.starts_with(what), "{what}: {errors}");
+    }
 }
 
 #[test]

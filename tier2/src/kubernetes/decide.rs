@@ -60,7 +60,8 @@ pub(super) fn decide(observed: &Observed<'_>, policy: &Policy, interval: Duratio
     }
     let mut life = Lifecycle::restored(state(phase), lease_end);
     let mut happens = |event| life = life.step(policy, event, now).0;
-    if status.observed_request.is_some_and(|answered| requested > answered) {
+    // A lease counts from its request as it is. Nobody notes that a renewal was seen, so it would be one at every look.
+    if phase != Phase::Deployed && status.observed_request.is_some_and(|answered| requested > answered) {
         happens(Event::Requested);
     }
     if status.ends_at.is_some_and(|end| now >= end) {
@@ -174,6 +175,14 @@ mod tests {
         assert_eq!(decided(&deployed, Activity::Unknown, 9999), (Phase::Deployed, Work::Nothing));
         let used = Activity::Ago(Duration::from_secs(20));
         assert_eq!(decided(&deployed, used, 9999), (Phase::Deployed, Work::Nothing));
+    }
+
+    #[test]
+    fn a_renewal_counts_once_and_from_its_request() {
+        let mut deployed = object(Some(Phase::Deployed));
+        deployed.spec.requested_at = at(1200);
+        assert_eq!(decided(&deployed, Activity::Never, 1499), (Phase::Deployed, Work::Nothing));
+        assert_eq!(decided(&deployed, Activity::Never, 1500), (Phase::Expiring, Work::Withdraw));
     }
 
     #[test]

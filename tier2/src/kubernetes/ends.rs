@@ -82,20 +82,20 @@ fn address_towards(other: IpAddr) -> Option<IpAddr> {
 const DNS: u16 = 53;
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
+pub(crate) mod tests {
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::kubernetes::fetch::tests::{Behaviour, Fake};
 
     /// A cluster whose node has these annotations beside those of each tunnel's end. Its resolver is on this host.
-    async fn networks(annotations: serde_json::Value, pod_namespace: Option<&str>) -> Networks {
-        let mut all = json!({
-            "kilo.squat.ai/key": "Sx7g5QA5PN4T+CJJJZJqaZC1Cbs2IHFDhwm8OYtWnQE=",
-            "kilo.squat.ai/endpoint": "192.0.2.1:51820",
-        });
-        all.as_object_mut().unwrap().extend(annotations.as_object().unwrap().clone());
-        let api = Fake::start(move |path| {
+    pub(crate) async fn cluster(annotations: impl Fn() -> Value + Send + Sync + 'static) -> Fake {
+        Fake::start(move |path| {
+            let mut all = json!({
+                "kilo.squat.ai/key": "Sx7g5QA5PN4T+CJJJZJqaZC1Cbs2IHFDhwm8OYtWnQE=",
+                "kilo.squat.ai/endpoint": "192.0.2.1:51820",
+            });
+            all.as_object_mut().unwrap().extend(annotations().as_object().unwrap().clone());
             let answer = match path.split('?').next().unwrap_or_default() {
                 "/api/v1/nodes" => json!({"metadata": {}, "items": [{
                     "metadata": {"name": "edge", "annotations": all},
@@ -112,7 +112,11 @@ mod tests {
             };
             Behaviour::Answers(answer.to_string())
         })
-        .await;
+        .await
+    }
+
+    async fn networks(annotations: Value, pod_namespace: Option<&str>) -> Networks {
+        let api = cluster(move || annotations.clone()).await;
         let ends = Ends::new(ClusterWatch::new(api.client()), pod_namespace.map(str::to_owned));
         ends.current().await.unwrap().networks
     }

@@ -63,6 +63,7 @@ impl Failure {
         match self.code.as_ref() {
             "too-many-deployments-of-client" => 429,
             "unknown-recipe" => 404,
+            "local-recipe-from-remote" => 422,
             "deployment-not-ready" | "backend-never-ready" | "helm-timeout" => 504,
             "cloudlet-draining"
             | "too-many-deployments"
@@ -73,6 +74,7 @@ impl Failure {
             | "namespace-ending"
             | "no-tunnel"
             | "unschedulable"
+            | "recipes-unreachable"
             | "stopping" => 503,
             _ => 500,
         }
@@ -98,5 +100,25 @@ impl From<&DeploymentFailure> for Failure {
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
         Self::of_cluster(error.is_refusal(), error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinfonia_recipes::RecipeError;
+
+    use super::*;
+
+    #[test]
+    fn failures_for_recipes_have_the_status_of_recipes() {
+        let (file, reason) = ("a recipe".to_owned(), "no".to_owned());
+        for error in [
+            RecipeError::Unreachable { file: file.clone(), reason },
+            RecipeError::LocalFromRemote { file: file.clone() },
+            RecipeError::NotFound { application: sinfonia_wire::ApplicationId::HELLOWORLD, repository: file },
+        ] {
+            let (status, code) = crate::routes::recipe_code(&error);
+            assert_eq!(Failure::new(code, "").http_status(), status.as_u16(), "{code}");
+        }
     }
 }

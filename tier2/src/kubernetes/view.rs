@@ -27,7 +27,7 @@ pub(crate) mod tests;
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// How old an answer may be that is given again.
-const FRESH: Duration = Duration::from_secs(10);
+pub(super) const FRESH: Duration = Duration::from_secs(10);
 
 /// How soon after a failure the API server is asked again.
 const PAUSE: Duration = Duration::from_secs(2);

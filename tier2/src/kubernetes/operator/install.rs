@@ -4,6 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::{FutureExt as _, try_join_all};
 use kube::{ResourceExt as _, runtime::events::EventType};
+use sinfonia_recipes::RecipeError;
 use sinfonia_telemetry::propagation;
 use sinfonia_wire::{DeploymentName, Recipe, cluster};
 use time::OffsetDateTime;
@@ -120,7 +121,7 @@ impl Operator {
         let (object, identity) = self.claim(object, decision, afresh, now, &recipe, &around).await?;
         fault::point("claimed");
         let progress = Progress::default();
-        let making = self.make(&object, &identity, &recipe, &around, &progress, end.gateway.as_ref());
+        let making = self.make(&object, &identity, &recipe, &around, &progress);
         self.while_telling(&object, &progress, making).await
     }
 
@@ -220,7 +221,6 @@ impl Operator {
         recipe: &Recipe,
         around: &Surroundings,
         progress: &Progress,
-        gateway: Option<&url::Url>,
     ) -> Result<(), Stop> {
         let client = &self.parts.client;
         progress.step("preparing its namespace");
@@ -252,7 +252,8 @@ impl Operator {
         workloads::await_ready(client, &identity.name, &kinds, progress, deadline).await.map_err(not_ready)?;
         fault::point("available");
         progress.step("waiting until its services answer");
-        reach::await_reachable(client, gateway, identity, deadline).await?;
+        let reachable = reach::await_reachable(client, &self.parts.ends, identity, deadline).await;
+        reachable.or_else(unreachable_is_later)?;
         fault::point("reachable");
         Ok(())
     }
@@ -380,9 +381,12 @@ const fn later(failure: Failure) -> Stop {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn recipe_failure(error: sinfonia_recipes::RecipeError) -> Stop {
-    let code = crate::routes::recipe_code(&error).1;
-    Stop::Failed(Failure::new(code, error.to_string()))
+fn recipe_failure(error: RecipeError) -> Stop {
+    let failure = Failure::new(crate::routes::recipe_code(&error).1, error.to_string());
+    match error {
+        RecipeError::Unreachable { .. } => later(failure),
+        _ => Stop::Failed(failure),
+    }
 }
 
 fn unreachable_is_later<T>(failure: Failure) -> Result<T, Stop> {

@@ -153,7 +153,8 @@ impl Operator {
         Ok(found.is_some_and(|found| found.metadata.deletion_timestamp.is_none() && belongs(&found, object)))
     }
 
-    async fn owns_peer(&self, object: &CloudletDeployment, name: &DeploymentName) -> Result<bool, ApiError> {
+    /// Whether the peer of this name belongs to the object.
+    pub(super) async fn owns_peer(&self, object: &CloudletDeployment, name: &DeploymentName) -> Result<bool, ApiError> {
         let manifest = objects::peer_named(name);
         let found = limited("read the peer", api_of(&self.parts.client, &manifest).get_opt(name.as_str())).await?;
         Ok(found.is_some_and(|found| belongs(&found, object)))

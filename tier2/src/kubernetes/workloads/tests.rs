@@ -358,6 +358,24 @@ async fn a_doubt_that_lasts_becomes_a_failure() {
     follow(passing, Duration::from_secs(60)).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_doubt_lasts_while_the_api_server_is_away() {
+    let later = |seconds, changes: Vec<Change>| {
+        stream::once(async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            stream::iter(changes)
+        })
+        .flatten()
+    };
+    let unschedulable = later(0, bare(condition("PodScheduled", "False", "Unschedulable")));
+    let away = stream::iter(0..20).flat_map(move |_| later(3, vec![Change::Trouble("connection refused".to_owned())]));
+    let back = later(3, bare(condition("Ready", "True", "")));
+    let changes = unschedulable.chain(away).chain(back).chain(stream::pending()).boxed();
+    let follower =
+        Follower { changes: stream::select_all([changes]), watched: Watched::new(&Kinds::of_manifest("kind: Pod")) };
+    follower.follow(&Progress::default(), Instant::now() + Duration::from_secs(180)).await.unwrap();
+}
+
 fn running(restarts: i32) -> Vec<Change> {
     let pod: Pod = serde_json::from_value(json!({
         "metadata": { "name": "bare", "uid": "1" },

@@ -108,6 +108,7 @@ impl Follower {
         let started = Instant::now();
         progress.step("waiting for the workloads");
         let mut lasting: Option<(Lasting, Instant)> = None;
+        let mut failures = 0;
         loop {
             let wake = lasting.as_ref().map_or(deadline, |(_, end)| deadline.min(*end));
             tokio::select! {
@@ -115,8 +116,14 @@ impl Follower {
                 change = self.changes.next() => {
                     if let Some(Change::Trouble(words)) = &change {
                         progress.step(format!("waiting for the cluster's API server ({words})"));
+                        // Nothing lasts while nobody looks.
+                        failures += 1;
+                        if let Some((lasting, end)) = &mut lasting {
+                            *end = Instant::now() + pause_after(failures / self.changes.len()) + lasting.time();
+                        }
                         continue;
                     }
+                    failures = 0;
                     self.apply(change);
                 }
                 () = sleep_until(wake) => {
@@ -152,6 +159,12 @@ impl Follower {
             None => self.changes.push(Box::pin(futures_util::stream::pending())),
         }
     }
+}
+
+/// The most that a watch which failed this often before pauses now: the default of `kube::runtime`, where 0.8 s double up
+/// to 30 s, and some of each is added by chance.
+fn pause_after(failures: usize) -> Duration {
+    Duration::from_millis(1600).saturating_mul(1 << failures.min(5)).min(Duration::from_secs(60))
 }
 
 /// The end of waiting, or what ends it when it lasts.
