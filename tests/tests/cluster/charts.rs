@@ -10,7 +10,7 @@ use sinfonia_tests::{eventually, free_port};
 use crate::api::deployed;
 
 /// Charts, the rest of their recipe, and words of what the client reads.
-const BROKEN: [(&str, &str, &[&str]); 16] = [
+const BROKEN: [(&str, &str, &[&str]); 17] = [
     ("image-missing", "", &["the image localhost/sinfonia/not-there:1 of deployment web cannot be pulled"]),
     ("crash-loop", "", &["deployment web keeps ending", "status 3", "no database at db:5432"]),
     ("config-missing", "", &["container web of deployment web cannot be started", "configmap \"settings\" not found"]),
@@ -34,12 +34,13 @@ const BROKEN: [(&str, &str, &[&str]); 16] = [
 ];
 
 /// Hostile charts, the rest of their recipe, the code of the answer, and words of its sentence.
-const HOSTILE: [(&str, &str, &str, &[&str]); 16] = [
+const HOSTILE: [(&str, &str, &str, &[&str]); 17] = [
     ("hostile-clusterrole", "", "chart-forbidden", &["ClusterRole \"hostile\"", "in the whole cluster"]),
     ("hostile-crd", "", "chart-forbidden", &["CustomResourceDefinition", "in the whole cluster"]),
     ("hostile-new-namespace", "", "chart-forbidden", &["Namespace \"hostile\"", "in the whole cluster"]),
     ("hostile-namespace", "", "chart-forbidden", &["ConfigMap \"hostile\"", "\"kube-system\"", "own namespace"]),
     ("hostile-binding", "", "chart-forbidden", &["RoleBinding \"hostile\"", "grant rights"]),
+    ("hostile-binding-others", "", "chart-forbidden", &["RoleBinding \"hostile\"", "of its own namespace only"]),
     ("hostile-role", "", "chart-forbidden", &["Role \"hostile\"", "grant rights", "networkpolicies"]),
     ("hostile-hostpath", "", "pod-security", &["Pod \"hostile\"", "hostPath"]),
     ("hostile-privileged", "", "pod-security", &["deployment web", "privileged"]),
@@ -181,6 +182,13 @@ fn accounts_that_a_chart_makes_may_do_no_more_than_it() {
         let refused = second(words).unwrap_err();
         assert!(refused.contains(reason), "{words:?}: {refused}");
     }
+    let others = second(&["create", "rolebinding", "others", role, "--group=system:authenticated"]).unwrap_err();
+    assert!(others.contains("of its own namespace only"), "{others}");
+    // Not even those who may do everything, since somebody may have got another's rights all the same.
+    let service = ["-n", &name, "create", "service", "nodeport", "hostile", "--tcp=80:80"];
+    let output = Command::new("kubectl").args(service).output().unwrap();
+    let refused = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && refused.contains("has to be of type ClusterIP"), "{refused}");
 }
 
 /// The names of what a hostile chart could have put beside its own namespace.
