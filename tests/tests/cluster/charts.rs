@@ -10,7 +10,7 @@ use sinfonia_tests::{eventually, free_port};
 use crate::api::deployed;
 
 /// Charts, the rest of their recipe, and words of what the client reads.
-const BROKEN: [(&str, &str, &[&str]); 17] = [
+const BROKEN: [(&str, &str, &[&str]); 16] = [
     ("image-missing", "", &["the image localhost/sinfonia/not-there:1 of deployment web cannot be pulled"]),
     ("crash-loop", "", &["deployment web keeps ending", "status 3", "no database at db:5432"]),
     ("config-missing", "", &["container web of deployment web cannot be started", "configmap \"settings\" not found"]),

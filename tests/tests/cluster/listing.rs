@@ -1,9 +1,37 @@
 //! What a person sees who looks at the cluster with their usual tools.
 
+use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sinfonia_tests::cluster::{Cluster, NAMESPACE, ask, deploy_path, output_of, url};
+
+#[test]
+fn an_object_that_cannot_be_read_is_refused() {
+    let cluster = Cluster::new();
+    let good = json!({
+        "application": "737b5001-d27a-413f-9806-abf9bfce6746",
+        "key": "Sx7g5QA5PN4T+CJJJZJqaZC1Cbs2IHFDhwm8OYtWnQE=",
+        "requestedAt": "2026-11-24T21:12:14.668340833Z",
+    });
+    let create = |spec: &Value| {
+        let object = json!({
+            "apiVersion": "findcloudlet.org/v1alpha1", "kind": "CloudletDeployment", "metadata": { "name": "by-hand" },
+            "spec": spec,
+        });
+        let file = cluster.world.path("object.json");
+        fs::write(&file, object.to_string()).unwrap();
+        let output = Command::new("kubectl").args(["create", "--dry-run=server", "-f"]).arg(&file).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(create(&good), (true, String::new()));
+    for field in ["application", "key", "requestedAt"] {
+        let mut bad = good.clone();
+        bad[field] = json!("yesterday");
+        let (is_made, errors) = create(&bad);
+        assert!(!is_made && errors.contains(&format!("spec.{field}")), "{field}: {errors}");
+    }
+}
 
 #[test]
 fn usual_tools_show_what_runs() {

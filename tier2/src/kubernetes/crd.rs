@@ -38,14 +38,15 @@ use crate::deployment::DeploymentId;
 #[serde(rename_all = "camelCase")]
 pub struct CloudletDeploymentSpec {
     /// The application: the uuid of its recipe.
-    #[schemars(with = "String")]
+    // What cannot be read would keep all others from being seen, so the API server refuses it.
+    #[schemars(with = "String", extend("format" = "uuid"))]
     pub application: ApplicationId,
     /// The client's WireGuard public key, padded standard base64.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("pattern" = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"))]
     pub key: PublicKey,
     /// When it was last asked for, RFC 3339. The lease is counted from here.
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub requested_at: OffsetDateTime,
     /// The address the client asked from, for the limit per client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
