@@ -10,9 +10,13 @@ use crate::{
     outgoing::{Blame, CallError, Errand, Outgoing},
     service::Service,
 };
-use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::{join_all, ready},
+    stream::FuturesUnordered,
+};
 use sinfonia_recipes::Placement;
-use sinfonia_wire::{ApplicationId, CloudletDeployment, CloudletId};
+use sinfonia_wire::{ApplicationId, CloudletDeployment, CloudletId, DeploymentStatus};
 use std::{
     cell::RefCell,
     sync::Arc,
@@ -158,17 +162,28 @@ pub(crate) async fn deploy(
     .await;
     let former: Vec<_> = asked.iter().filter(|asked| asked.may_hold).map(|asked| asked.cloudlet.id).collect();
     let candidates: Vec<_> = asked.into_iter().map(|asked| asked.cloudlet).collect();
+    // Who asks again is led to those that have begun. The others are given up, as those who are late.
+    let begun = gathered.failures.iter().filter(|(_, error)| error.has_begun());
+    let mut begun: Vec<_> = begun.map(|(candidate, _)| *candidate).collect();
+    begun.sort_unstable();
+    let needed = if gathered.answers.is_empty() { results.min(begun.len()) } else { 0 };
+    for candidate in begun.split_off(needed) {
+        let unwanted = Err(CallError::NotReady(DeploymentStatus::Initializing));
+        gathered.late.push(ready((candidate, unwanted)).boxed_local());
+    }
 
     let id = |candidate: &usize| candidates[*candidate].id;
     let is_without = |candidate, error: &CallError| error.is_final() && !former.contains(&id(candidate));
     let (without, unclear): (Vec<_>, Vec<_>) =
         gathered.failures.iter().partition(|(candidate, error)| is_without(candidate, error));
     let outcome = Outcome {
-        holding: gathered.answers.iter().map(|(candidate, _)| id(candidate)).collect(),
+        holding: gathered.answers.iter().map(|(candidate, _)| id(candidate)).chain(begun.iter().map(id)).collect(),
         without: without.iter().map(|(candidate, _)| id(candidate)).collect(),
         doubtful: unclear
             .iter()
-            .map(|(candidate, _)| id(candidate))
+            .map(|(candidate, _)| candidate)
+            .filter(|candidate| !begun.contains(candidate))
+            .map(id)
             .chain(gathered.unanswered.iter().map(id))
             .collect(),
     };
@@ -206,7 +221,7 @@ struct Late {
     answers: FuturesUnordered<Ask<Vec<CloudletDeployment>, CallError>>,
 }
 
-/// Waits for those who were too slow, and releases what they made although nobody will use it.
+/// Waits for those who were too slow, and releases what they made, or have begun to make, although nobody will use it.
 fn watch_late(service: Arc<Service>, outgoing: Outgoing, errand: Errand, mut late: Late) {
     if late.answers.is_empty() {
         return;
@@ -214,11 +229,13 @@ fn watch_late(service: Arc<Service>, outgoing: Outgoing, errand: Errand, mut lat
     let watch = async move {
         while let Some((candidate, answer)) = late.answers.next().await {
             let (cloudlet, deployment) = (&late.candidates[candidate], (errand.application, errand.key));
+            let was_former = late.former.contains(&cloudlet.id);
             let is_gone = match answer {
+                Err(error) if !error.has_begun() => error.is_final() && !was_former,
+                Err(_) if was_former => false,
                 // By now another request may have led the client there.
-                Ok(_) if service.holders.get(&deployment).chosen.contains(&cloudlet.id) => false,
-                Ok(_) => released(&outgoing, cloudlet, &errand).await.is_ok(),
-                Err(error) => error.is_final() && !late.former.contains(&cloudlet.id),
+                _ if service.holders.get(&deployment).chosen.contains(&cloudlet.id) => false,
+                _ => released(&outgoing, cloudlet, &errand).await.is_ok(),
             };
             if is_gone {
                 service.holders.settle(deployment, &Outcome { without: vec![cloudlet.id], ..Outcome::default() });

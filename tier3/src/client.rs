@@ -16,8 +16,8 @@ use crate::answer::{self, Server};
 use crate::http::{self, Request};
 use crate::{Deploying, Deployments, Error, KeyCache, Lease, Namespace, Tunnel};
 
-/// A cloudlet may take 25 s to answer, and tier1 may ask a second one.
-const DEPLOY_LIMIT: Duration = Duration::from_secs(40);
+/// A cloudlet may take 25 s to answer, and tier1 a minute, in which it asks others.
+const DEPLOY_LIMIT: Duration = Duration::from_secs(65);
 const DISCOVER_LIMIT: Duration = Duration::from_secs(10);
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 

@@ -182,6 +182,8 @@ fn accounts_that_a_chart_makes_may_do_no_more_than_it() {
         let refused = second(words).unwrap_err();
         assert!(refused.contains(reason), "{words:?}: {refused}");
     }
+    let all_of_them = format!("--group=system:serviceaccounts:{name}");
+    second(&["create", "rolebinding", "all", role, &all_of_them]).unwrap();
     let others = second(&["create", "rolebinding", "others", role, "--group=system:authenticated"]).unwrap_err();
     assert!(others.contains("of its own namespace only"), "{others}");
     // Not even those who may do everything, since somebody may have got another's rights all the same.

@@ -13,6 +13,7 @@ fn an_object_that_cannot_be_read_is_refused() {
         "application": "737b5001-d27a-413f-9806-abf9bfce6746",
         "key": "Sx7g5QA5PN4T+CJJJZJqaZC1Cbs2IHFDhwm8OYtWnQE=",
         "requestedAt": "2026-11-24T21:12:14.668340833Z",
+        "clientAddress": "2001:db8::1",
     });
     let create = |spec: &Value| {
         let object = json!({
@@ -25,7 +26,7 @@ fn an_object_that_cannot_be_read_is_refused() {
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
     assert_eq!(create(&good), (true, String::new()));
-    for field in ["application", "key", "requestedAt"] {
+    for field in ["application", "key", "requestedAt", "clientAddress"] {
         let mut bad = good.clone();
         bad[field] = json!("yesterday");
         let (is_made, errors) = create(&bad);

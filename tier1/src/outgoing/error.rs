@@ -36,9 +36,12 @@ pub(crate) enum CallError {
     /// It is not what the contract says.
     #[error("the answer is not valid: {0}")]
     Invalid(String),
-    /// The deployment cannot be used yet.
+    /// The deployment cannot be used.
     #[error("the deployment is {0}, not Deployed")]
     NotReady(DeploymentStatus),
+    /// It cannot be used yet, and is being made.
+    #[error("not ready yet: {0}")]
+    Begun(String),
 }
 
 /// What a failure says about later requests.
@@ -61,12 +64,16 @@ impl CallError {
                 Blame::Cloudlet
             }
             // It may take longer, or have no room, for this application only.
-            Self::Timeout(_) | Self::NotReady(_) => Blame::Application,
+            Self::Timeout(_) | Self::NotReady(_) | Self::Begun(_) => Blame::Application,
             // It does not know this tier1.
             Self::Refused { status, .. } if *status == StatusCode::UNAUTHORIZED => Blame::Cloudlet,
-            Self::Refused { status, .. } if status.is_client_error() && *status != StatusCode::NOT_FOUND => {
-                Blame::Request
+            // It does not have the recipe, or nothing to run it by.
+            Self::Refused { status, .. }
+                if [StatusCode::NOT_FOUND, StatusCode::UNPROCESSABLE_ENTITY].contains(status) =>
+            {
+                Blame::Application
             }
+            Self::Refused { status, .. } if status.is_client_error() => Blame::Request,
             Self::Refused { .. } => Blame::Application,
         }
     }
@@ -82,7 +89,7 @@ impl CallError {
             Self::Refused { .. } => "refused",
             Self::TooLong => "answer-too-long",
             Self::Invalid(_) => "invalid-answer",
-            Self::NotReady(_) => "not-ready",
+            Self::NotReady(_) | Self::Begun(_) => "not-ready",
         }
     }
 
@@ -94,6 +101,12 @@ impl CallError {
             Self::Refused { status, .. } => status.is_client_error(),
             _ => false,
         }
+    }
+
+    /// Whether the cloudlet goes on making the deployment.
+    #[must_use]
+    pub(crate) const fn has_begun(&self) -> bool {
+        matches!(self, Self::Begun(_) | Self::NotReady(DeploymentStatus::Initializing))
     }
 
     /// Whether the cloudlet does not know this kind of request, as the reference's tier2.

@@ -2,6 +2,7 @@
 
 mod error;
 mod pass;
+mod replaced;
 
 pub(crate) use error::{Blame, CallError};
 pub(crate) use pass::Pass;
@@ -22,6 +23,7 @@ use awc::{
     http::header::{AUTHORIZATION, HeaderName, HeaderValue},
 };
 use error::LONGEST_ANSWER;
+use replaced::Replaced;
 use sinfonia_credentials::BearerToken;
 use sinfonia_telemetry::propagation;
 use sinfonia_tls::ClientConfig;
@@ -29,14 +31,14 @@ use sinfonia_wire::{ApplicationId, CloudletDeployment, DeploymentStatus, Locatio
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 /// What is repeated of a cloudlet's explanation, in characters.
 const LONGEST_DETAIL: usize = 500;
-/// Idle connections are closed before the usual server does it, which is after 5 s.
+/// Idle connections are not used any more before the usual server closes them, which is after 5 s.
 const IDLE: Duration = Duration::from_secs(4);
 /// Connections of one thread.
 const CONNECTIONS: usize = 4096;
@@ -87,8 +89,8 @@ pub(crate) struct Errand {
 #[derive(Clone)]
 pub(crate) struct Outgoing {
     /// For cloudlets that reported themselves, and for those the operator listed.
-    reported: HttpClient,
-    configured: HttpClient,
+    reported: Replaced<HttpClient>,
+    configured: Replaced<HttpClient>,
     resolver: Resolver,
     policy: Policy,
     limits: Limits,
@@ -106,10 +108,10 @@ impl Outgoing {
         trust: Option<&Arc<ClientConfig>>,
         pass: Pass,
     ) -> Self {
-        let client = |policy| {
-            let connecting = Connecting { resolver: resolver.clone(), policy };
+        let client = move |policy, resolver: Resolver, trust: Option<Arc<ClientConfig>>| {
+            let connecting = Connecting { resolver, policy };
             let connector = match trust {
-                Some(trust) => Connector::new().rustls_0_23(Arc::clone(trust)),
+                Some(trust) => Connector::new().rustls_0_23(trust),
                 None => Connector::new(),
             };
             let connector = connector
@@ -120,7 +122,11 @@ impl Outgoing {
                 .limit(CONNECTIONS);
             HttpClient::builder().connector(connector).disable_redirects().disable_timeout().finish()
         };
-        Self { reported: client(policy), configured: client(Policy::Any), resolver, policy, limits, pass }
+        let replaced = |policy| {
+            let (resolver, trust) = (resolver.clone(), trust.cloned());
+            Replaced::new(move || client(policy, resolver.clone(), trust.clone()))
+        };
+        Self { reported: replaced(policy), configured: replaced(Policy::Any), resolver, policy, limits, pass }
     }
 
     /// Limits in force.
@@ -202,11 +208,12 @@ impl Outgoing {
             if let Ok(address) = endpoint.host().parse() {
                 policy.check(endpoint.host(), SocketAddr::new(address, endpoint.port()))?;
             }
+            let client = client.get(Instant::now());
             let send = async {
                 let token = self.pass.for_cloudlet(cloudlet);
-                match exchange(client, &method, cloudlet, errand, token.as_ref()).await {
+                match exchange(&client, &method, cloudlet, errand, token.as_ref()).await {
                     // A kept connection that the other side had just closed. All requests may be repeated.
-                    Err(CallError::Broken(_)) => exchange(client, &method, cloudlet, errand, token.as_ref()).await,
+                    Err(CallError::Broken(_)) => exchange(&client, &method, cloudlet, errand, token.as_ref()).await,
                     result => result,
                 }
             };
@@ -241,7 +248,10 @@ async fn exchange(
     }
     let problem = Problem::from_answer(status.as_u16(), &body);
     let detail = excerpt(&problem.detail.unwrap_or(problem.title));
-    Err(CallError::Refused { status, detail })
+    match problem.code.as_deref() {
+        Some("deployment-not-ready") => Err(CallError::Begun(detail)),
+        _ => Err(CallError::Refused { status, detail }),
+    }
 }
 
 /// A cloudlet's words, as they go to clients and into the log.

@@ -6,7 +6,7 @@ use super::{
 use crate::{
     access::{Caller, RecipeRefusal, Scope},
     deploy::{self, Failures, RETRY},
-    domain::{Client, Cloudlet, Inquiry, matching::Objection},
+    domain::{Client, Cloudlet, Inquiry, holders::Outcome, matching::Objection},
     outgoing::{CallError, Errand, Outgoing},
     service::Service,
 };
@@ -145,8 +145,14 @@ pub(super) async fn delete(
     let released = match choice.cloudlet {
         Some(id) => {
             let cloudlet = known(&service, id)?;
-            let result = deploy::released(&outgoing, &cloudlet, &errand).await;
-            result.map_err(|error| vec![(cloudlet, error)])
+            match deploy::released(&outgoing, &cloudlet, &errand).await {
+                Ok(()) => {
+                    let without = Outcome { without: vec![id], ..Outcome::default() };
+                    service.holders.settle((errand.application, errand.key), &without);
+                    Ok(())
+                }
+                Err(error) => Err(vec![(cloudlet, error)]),
+            }
         }
         None => deploy::release(&service, &outgoing, &client, &errand).await,
     };
@@ -320,13 +326,17 @@ fn failed(what: &str, failures: &Failures) -> ApiError {
     let every = |kind: fn(&CallError) -> bool| failures.iter().all(|(_, error)| kind(error));
     let detail = format!("{what}: {}", reasons.join("; "));
     let error = |status| ApiError::new(status, "cloudlets-failed", detail.clone()).with_extension("failures", listed);
-    if every(|error| is_status(error, StatusCode::GATEWAY_TIMEOUT) || matches!(error, CallError::Timeout(_))) {
+    if every(is_late) {
         error(StatusCode::GATEWAY_TIMEOUT)
     } else if every(|error| is_status(error, StatusCode::SERVICE_UNAVAILABLE)) {
         error(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(RETRY)
     } else {
         error(StatusCode::BAD_GATEWAY)
     }
+}
+
+fn is_late(error: &CallError) -> bool {
+    matches!(error, CallError::Timeout(_)) || error.has_begun() || is_status(error, StatusCode::GATEWAY_TIMEOUT)
 }
 
 fn is_status(error: &CallError, wanted: StatusCode) -> bool {

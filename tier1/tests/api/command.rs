@@ -71,7 +71,16 @@ fn check_says_everything_that_is_wrong() {
     // What else tier1 would not start with.
     let no_token = write("token", "two words");
     let options = ["--tls-ca", &good, "--tls-cert", "/nonexistent.crt", "--tls-key", "/nonexistent.key"];
-    let more = ["--host", "0.0.0.0", "--cloudlet-token-file", &no_token, "check", &good];
+    let recipes = tempfile::tempdir().unwrap();
+    let more = [
+        "--host",
+        "0.0.0.0",
+        "--recipes",
+        recipes.path().to_str().unwrap(),
+        "--cloudlet-token-file",
+        &no_token,
+        "check",
+    ];
     let (code, _, errors) = run(&[&options[..], &more].concat(), &[]);
     let lines: Vec<_> = errors.lines().collect();
     let said = [

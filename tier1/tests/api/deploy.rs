@@ -148,6 +148,8 @@ async fn one_cloudlet_can_be_addressed() {
     assert_eq!(world.ask(Method::GET, &path, &[]).await.cloudlets(), [far_id.as_str()]);
     assert_eq!(world.ask(Method::DELETE, &path, &[]).await.status, 204);
     assert_eq!((far.count(Method::GET), far.count(Method::DELETE)), (1, 1));
+    // It holds nothing any more.
+    assert_ne!(world.deploy("", &HERE).await.cloudlets(), [far_id.as_str()]);
 
     let rejected = world.deploy(&query, &[("X-ClientIP", "203.0.113.9")]).await;
     assert!(rejected.problem(403, "client-not-accepted").contains("203.0.113.9"));

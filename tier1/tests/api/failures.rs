@@ -43,7 +43,8 @@ async fn a_failing_cloudlet_is_passed_over_and_named() {
         let (bad, good) = (Stub::start(behaviour).await, Stub::deploying().await);
         let bad_id = world.join(&bad, "bad", json!({"locations": [[40, -80]]})).await;
         let alone = world.deploy("", &HERE).await;
-        let detail = alone.problem(502, "cloudlets-failed");
+        let status = if code == "not-ready" { 504 } else { 502 };
+        let detail = alone.problem(status, "cloudlets-failed");
         assert!(detail.contains("bad: ") && detail.contains(reason), "{reason}: {detail}");
         let failure = &alone.body["failures"][0];
         assert_eq!((&failure["cloudlet"], &failure["name"]), (&json!(bad_id), &json!("bad")), "{reason}");
@@ -85,6 +86,51 @@ async fn what_a_hanging_cloudlet_makes_in_the_end_is_released() {
     assert_eq!(good.count(Method::DELETE), 0);
     // And it stays where it is.
     assert_eq!(world.deploy("", &HERE).await.cloudlets(), [good_id.as_str()]);
+}
+
+fn not_ready() -> Behaviour {
+    answers(504, r#"{"code": "deployment-not-ready", "detail": "images are pulled; it goes on, so ask again"}"#)
+}
+
+#[actix_web::test]
+async fn who_asks_again_is_led_to_where_it_has_begun() {
+    let world = World::start().await;
+    let slow = [Stub::start(not_ready()).await, Stub::start(not_ready()).await];
+    let near = world.join(&slow[0], "near", json!({"locations": [[40, -80]]})).await;
+    world.join(&slow[1], "next", json!({"locations": [[41, -80]]})).await;
+    assert!(world.deploy("", &HERE).await.problem(504, "cloudlets-failed").contains("images are pulled"));
+    slow[1].asked(Method::DELETE).await;
+    // Others that never failed.
+    let others = Stub::deploying().await;
+    for number in 0..10 {
+        world.join(&others, &format!("other {number}"), json!({"locations": [[42, -80]]})).await;
+    }
+    slow[0].behave(Behaviour::Deploys);
+    assert_eq!(world.deploy("", &HERE).await.cloudlets(), [near]);
+    assert_eq!((slow[0].count(Method::DELETE), others.count(Method::POST)), (0, 0));
+}
+
+#[actix_web::test]
+async fn what_was_begun_elsewhere_ends_when_another_deploys() {
+    let world = World::start().await;
+    let (slow, good) = (Stub::start(not_ready()).await, Stub::deploying().await);
+    world.join(&slow, "slow", json!({"locations": [[40, -80]]})).await;
+    let good_id = world.join(&good, "good", json!({"locations": [[50, 8]]})).await;
+    assert_eq!(world.deploy("", &HERE).await.cloudlets(), [good_id]);
+    slow.asked(Method::DELETE).await;
+    assert_eq!(good.count(Method::DELETE), 0);
+}
+
+#[actix_web::test]
+async fn cloudlets_that_cannot_run_a_recipe_come_later() {
+    let world = World::start().await;
+    let (unable, good) = (Stub::start(answers(422, r#"{"detail": "no cluster"}"#)).await, Stub::deploying().await);
+    for number in 0..6 {
+        world.join(&unable, &format!("unable {number}"), json!({"locations": [[40, -80]]})).await;
+    }
+    let good_id = world.join(&good, "good", json!({"locations": [[50, 8]]})).await;
+    world.deploy("", &HERE).await.problem(502, "cloudlets-failed");
+    assert_eq!(world.deploy("", &HERE).await.cloudlets(), [good_id]);
 }
 
 #[actix_web::test]

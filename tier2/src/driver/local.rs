@@ -145,7 +145,8 @@ impl Driver for LocalDriver {
 
     fn activity(&self, key: &PublicKey) -> Activity {
         match self.0.device.stats(key) {
-            None => Activity::Unknown,
+            // Nobody can use what has no peer.
+            None => Activity::Never,
             Some(stats) => newest(stats.last_handshake, stats.last_received),
         }
     }

@@ -50,7 +50,7 @@ pub struct CloudletDeploymentSpec {
     pub requested_at: OffsetDateTime,
     /// The address the client asked from, for the limit per client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("anyOf" = [{ "format": "ipv4" }, { "format": "ipv6" }]))]
     pub client_address: Option<IpAddr>,
 }
 

@@ -174,7 +174,8 @@ async fn connect(
         deployments.connect_in(namespace).await
     };
     let connected = interruptible(connecting, signals).await;
-    if let Err(Early::Interrupted(_)) = &connected {
+    // A cloudlet that nobody reached needs no farewell, and those that were tried have had theirs.
+    if let Err(Early::Interrupted(_) | Early::Failed(Error::Namespace(_))) = &connected {
         tokio::select! {
             () = lease.end_if_wanted() => {}
             _ = signals.ending() => {}

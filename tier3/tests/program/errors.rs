@@ -230,11 +230,13 @@ async fn a_full_cache_costs_a_warning() {
 async fn where_namespaces_are_forbidden_it_says_what_to_enable() {
     let stub = one_deployment();
     let forbid = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set -all -- \"$@\"";
-    let ended = run_after(&[], forbid, &[&stub.url(), "helloworld", "true"]).await;
+    let ended = run_after(&[], forbid, &["--release", &stub.url(), "helloworld", "true"]).await;
     assert_eq!(ended.status, 77, "{}", ended.stderr);
     for text in ["cannot make user, network, mount and PID namespaces", "max_user_namespaces", "run as root"] {
         assert!(ended.stderr.contains(text), "{}", ended.stderr);
     }
+    // What was asked for meanwhile is not kept.
+    assert!(stub.lines().iter().any(|line| line.starts_with("DELETE ")), "{:?}", stub.lines());
 }
 
 #[tokio::test]

@@ -74,14 +74,16 @@ pub(crate) enum SourceError {
 pub(crate) async fn observe(watch: &ClusterWatch, prometheus: &Prometheus) -> Result<Observations, SourceError> {
     if prometheus.is_given() {
         let server = prometheus.server().await?;
-        let missing = match from_prometheus(&server.ok_or(NoTunnelEnd)?).await {
-            Err(missing @ SourceError::Missing(_)) => missing,
-            result => return result,
-        };
-        // It may be there for resources and not know of our gateway.
-        return match end(watch).await {
-            Ok(TunnelEnd { gateway: Some(gateway), .. }) => from_gateway(&gateway).await,
-            _ => Err(missing),
+        let known = from_prometheus(&server.ok_or(NoTunnelEnd)?).await;
+        if !matches!(known, Ok(_) | Err(SourceError::Missing(_))) {
+            return known;
+        }
+        // It may be there for resources and not know of our gateway, but of others.
+        let Ok(TunnelEnd { gateway: Some(gateway), .. }) = end(watch).await else { return known };
+        return match (known, from_gateway(&gateway).await) {
+            (Ok(known), Ok(own)) => Ok(own.into_iter().chain(known).collect()),
+            (Ok(known), Err(_)) => Ok(known),
+            (Err(_), own) => own,
         };
     }
     let end = end(watch).await?;

@@ -26,7 +26,8 @@ use crate::{
         helm::{HelmError, Release, access::deployer_access},
         networks::Networks,
         objects::{self, Identity, Surroundings},
-        reach, workloads,
+        reach::{self, Unreached},
+        workloads,
     },
     metrics,
 };
@@ -55,6 +56,15 @@ impl From<ApiError> for Stop {
 impl From<OperatorError> for Stop {
     fn from(error: OperatorError) -> Self {
         Self::Later(error)
+    }
+}
+
+impl From<Unreached> for Stop {
+    fn from(unreached: Unreached) -> Self {
+        match unreached {
+            Unreached::Never(failure) => Self::Failed(failure),
+            Unreached::Unknown(failure) => later(failure),
+        }
     }
 }
 
@@ -252,8 +262,7 @@ impl Operator {
         workloads::await_ready(client, &identity.name, &kinds, progress, deadline).await.map_err(not_ready)?;
         fault::point("available");
         progress.step("waiting until its services answer");
-        let reachable = reach::await_reachable(client, &self.parts.ends, identity, deadline).await;
-        reachable.or_else(unreachable_is_later)?;
+        reach::await_reachable(client, &self.parts.ends, &around.networks, identity, deadline).await?;
         fault::point("reachable");
         Ok(())
     }
@@ -396,4 +405,17 @@ fn unreachable_is_later<T>(failure: Failure) -> Result<T, Stop> {
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn not_ready(reason: workloads::NotReady) -> Stop {
     Stop::Failed(Failure::new(reason.code(), reason.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_that_cannot_be_fetched_now_are_tried_again() {
+        let (file, reason) = ("a recipe".to_owned(), "no".to_owned());
+        let unreachable = RecipeError::Unreachable { file: file.clone(), reason: reason.clone() };
+        assert!(matches!(recipe_failure(unreachable), Stop::Later(_)));
+        assert!(matches!(recipe_failure(RecipeError::LocalFromRemote { file }), Stop::Failed(_)));
+    }
 }

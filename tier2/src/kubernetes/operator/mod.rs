@@ -25,7 +25,7 @@ use std::{
 
 use futures_util::{
     Stream, StreamExt as _,
-    future::{BoxFuture, FutureExt as _},
+    future::{BoxFuture, FutureExt as _, join},
     stream,
 };
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -240,7 +240,7 @@ impl Operator {
         }
         let now = OffsetDateTime::now_utc();
         let activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner).of(&object.spec.key);
-        let observed = Observed { object, activity, intact: self.is_intact(object).await? };
+        let observed = Observed { object, activity, intact: self.is_intact(object).await };
         let decision = decide(&observed, &self.parts.policy, self.parts.interval, now);
         if let Some(left) = self.backoff.left(object, decision.work) {
             return Ok(Action::requeue(left));
@@ -300,16 +300,17 @@ impl Operator {
     }
 
     /// Whether namespace and peer are there; those of an object without a name are not missed.
-    async fn is_intact(&self, object: &CloudletDeployment) -> Result<bool, ApiError> {
-        let Some(name) = object.deployment_name() else { return Ok(true) };
+    async fn is_intact(&self, object: &CloudletDeployment) -> bool {
+        let Some(name) = object.deployment_name() else { return true };
         let namespace = ObjectRef::new_with(name.as_str(), objects::namespace_kind());
         let lives = |object: Arc<DynamicObject>| object.metadata.deletion_timestamp.is_none();
         let were_seen = self.namespaces.get(&namespace).is_some_and(lives) && self.peer(name).is_some();
         if were_seen || object.phase() != Some(Phase::Deployed) {
-            return Ok(were_seen);
+            return were_seen;
         }
         // What was seen may be older than the object, each being watched by itself.
-        Ok(self.owns_namespace(object, name).await? && self.owns_peer(object, name).await?)
+        let (namespace, peer) = join(self.owns_namespace(object, name), self.owns_peer(object, name)).await;
+        matches!((namespace, peer), (Ok(true), Ok(true)))
     }
 
     /// The peer of a deployment, as last seen.

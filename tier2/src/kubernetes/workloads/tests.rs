@@ -358,6 +358,19 @@ async fn a_doubt_that_lasts_becomes_a_failure() {
     follow(passing, Duration::from_secs(60)).await.unwrap();
 }
 
+fn trouble(blind: Duration) -> Change {
+    Change::Trouble { words: "connection refused".to_owned(), blind }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_cannot_be_seen_change_no_doubt() {
+    let mut changes = bare(condition("PodScheduled", "False", "Unschedulable"));
+    changes.push(trouble(Duration::ZERO));
+    let started = Instant::now();
+    let error = follow(changes, Duration::from_secs(60)).await.unwrap_err();
+    assert_eq!((error.code(), started.elapsed().as_secs()), ("unschedulable", 5));
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_doubt_lasts_while_the_api_server_is_away() {
     let later = |seconds, changes: Vec<Change>| {
@@ -368,8 +381,8 @@ async fn no_doubt_lasts_while_the_api_server_is_away() {
         .flatten()
     };
     let unschedulable = later(0, bare(condition("PodScheduled", "False", "Unschedulable")));
-    let away = stream::iter(0..20).flat_map(move |_| later(3, vec![Change::Trouble("connection refused".to_owned())]));
-    let back = later(3, bare(condition("Ready", "True", "")));
+    let away = stream::iter(0..5).flat_map(move |_| later(4, vec![trouble(Duration::from_secs(25))]));
+    let back = later(25, bare(condition("Ready", "True", "")));
     let changes = unschedulable.chain(away).chain(back).chain(stream::pending()).boxed();
     let follower =
         Follower { changes: stream::select_all([changes]), watched: Watched::new(&Kinds::of_manifest("kind: Pod")) };
@@ -425,6 +438,6 @@ async fn the_deadline_says_what_was_waited_for() {
 async fn nothing_is_judged_before_every_list_is_there() {
     let error = follow(vec![Change::Pod(watcher::Event::Init)], Duration::from_secs(20)).await.unwrap_err();
     assert_eq!(error.code(), "backend-never-ready");
-    let error = follow(vec![Change::Trouble("connection refused".into())], Duration::from_secs(20)).await.unwrap_err();
+    let error = follow(vec![trouble(Duration::ZERO)], Duration::from_secs(20)).await.unwrap_err();
     assert!(error.to_string().ends_with("waiting for the cluster's API server (connection refused)"), "{error}");
 }

@@ -108,22 +108,19 @@ impl Follower {
         let started = Instant::now();
         progress.step("waiting for the workloads");
         let mut lasting: Option<(Lasting, Instant)> = None;
-        let mut failures = 0;
         loop {
             let wake = lasting.as_ref().map_or(deadline, |(_, end)| deadline.min(*end));
             tokio::select! {
                 biased;
                 change = self.changes.next() => {
-                    if let Some(Change::Trouble(words)) = &change {
+                    if let Some(Change::Trouble { words, blind }) = &change {
                         progress.step(format!("waiting for the cluster's API server ({words})"));
                         // Nothing lasts while nobody looks.
-                        failures += 1;
-                        if let Some((lasting, end)) = &mut lasting {
-                            *end = Instant::now() + pause_after(failures / self.changes.len()) + lasting.time();
+                        if let Some((lasting, end)) = &mut lasting && !blind.is_zero() {
+                            *end = (*end).max(Instant::now() + *blind + lasting.time());
                         }
                         continue;
                     }
-                    failures = 0;
                     self.apply(change);
                 }
                 () = sleep_until(wake) => {
@@ -161,10 +158,10 @@ impl Follower {
     }
 }
 
-/// The most that a watch which failed this often before pauses now: the default of `kube::runtime`, where 0.8 s double up
-/// to 30 s, and some of each is added by chance.
-fn pause_after(failures: usize) -> Duration {
-    Duration::from_millis(1600).saturating_mul(1 << failures.min(5)).min(Duration::from_secs(60))
+/// The most that a watch pauses after it has failed this often in a row: the default of `kube::runtime`, where 0.8 s double
+/// up to 30 s, and up to as much is added by chance.
+fn pause_after(failures: u32) -> Duration {
+    Duration::from_millis(1600).saturating_mul(1 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(60))
 }
 
 /// The end of waiting, or what ends it when it lasts.
@@ -192,7 +189,11 @@ pub(super) enum Change {
     Job(watcher::Event<Job>),
     Pod(watcher::Event<Pod>),
     Event(watcher::Event<Event>),
-    Trouble(String),
+    Trouble {
+        words: String,
+        /// How long nothing is known at the most until it is tried again.
+        blind: Duration,
+    },
 }
 
 /// Pods and events explain what the workloads are waiting for.
@@ -233,8 +234,18 @@ where
 {
     let api = Api::<K>::namespaced(client.clone(), namespace.as_str());
     let events = watcher(api, watcher::Config::default()).default_backoff();
+    // Events only explain: what is judged does not depend on them.
+    let is_judged = K::kind(&K::DynamicType::default()) != Event::kind(&());
+    let mut failures = 0;
     let to_change = move |event: Result<_, watcher::Error>| {
-        event.map_or_else(|error| Change::Trouble(text::line(&error.to_string(), ERROR_LIMIT)), change)
+        failures = if event.is_ok() { 0 } else { failures + 1 };
+        event.map_or_else(
+            |error| Change::Trouble {
+                words: text::line(&error.to_string(), ERROR_LIMIT),
+                blind: if is_judged { pause_after(failures) } else { Duration::ZERO },
+            },
+            change,
+        )
     };
     events.map(to_change).boxed()
 }
@@ -274,7 +285,7 @@ impl Watched {
             Change::Job(event) => put(&mut snapshot.jobs, event, missing, JOBS),
             Change::Pod(event) => put(&mut snapshot.pods, event, missing, PODS),
             Change::Event(event) => put(&mut snapshot.events, event, missing, ""),
-            Change::Trouble(_) => {}
+            Change::Trouble { .. } => {}
         }
     }
 }
