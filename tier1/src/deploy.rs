@@ -162,14 +162,16 @@ pub(crate) async fn deploy(
     .await;
     let former: Vec<_> = asked.iter().filter(|asked| asked.may_hold).map(|asked| asked.cloudlet.id).collect();
     let candidates: Vec<_> = asked.into_iter().map(|asked| asked.cloudlet).collect();
-    // Who asks again is led to those that have begun. The others are given up, as those who are late.
+    // Who asks again is led to those that have begun, unless another has answered: then they are given up, as those who
+    // are late.
     let begun = gathered.failures.iter().filter(|(_, error)| error.has_begun());
     let mut begun: Vec<_> = begun.map(|(candidate, _)| *candidate).collect();
     begun.sort_unstable();
-    let needed = if gathered.answers.is_empty() { results.min(begun.len()) } else { 0 };
-    for candidate in begun.split_off(needed) {
-        let unwanted = Err(CallError::NotReady(DeploymentStatus::Initializing));
-        gathered.late.push(ready((candidate, unwanted)).boxed_local());
+    if !gathered.answers.is_empty() {
+        for candidate in begun.drain(..) {
+            let unwanted = Err(CallError::NotReady(DeploymentStatus::Initializing));
+            gathered.late.push(ready((candidate, unwanted)).boxed_local());
+        }
     }
 
     let id = |candidate: &usize| candidates[*candidate].id;

@@ -147,8 +147,12 @@ pub(super) async fn delete(
             let cloudlet = known(&service, id)?;
             match deploy::released(&outgoing, &cloudlet, &errand).await {
                 Ok(()) => {
-                    let without = Outcome { without: vec![id], ..Outcome::default() };
-                    service.holders.settle((errand.application, errand.key), &without);
+                    let deployment = (errand.application, errand.key);
+                    // What this replica has not heard of yet may be held by others.
+                    if service.holders.get(&deployment).all().any(|holder| holder == id) {
+                        let without = Outcome { without: vec![id], ..Outcome::default() };
+                        service.holders.settle(deployment, &without);
+                    }
                     Ok(())
                 }
                 Err(error) => Err(vec![(cloudlet, error)]),

@@ -310,7 +310,8 @@ impl Operator {
         }
         // What was seen may be older than the object, each being watched by itself.
         let (namespace, peer) = join(self.owns_namespace(object, name), self.owns_peer(object, name)).await;
-        matches!((namespace, peer), (Ok(true), Ok(true)))
+        let is_missing = |is_there| matches!(is_there, Ok(false));
+        !is_missing(namespace) && !is_missing(peer)
     }
 
     /// The peer of a deployment, as last seen.

@@ -156,8 +156,10 @@ impl Operator {
     /// Whether the peer of this name belongs to the object.
     pub(super) async fn owns_peer(&self, object: &CloudletDeployment, name: &DeploymentName) -> Result<bool, ApiError> {
         let manifest = objects::peer_named(name);
-        let found = limited("read the peer", api_of(&self.parts.client, &manifest).get_opt(name.as_str())).await?;
-        Ok(found.is_some_and(|found| belongs(&found, object)))
+        match limited("read the peer", api_of(&self.parts.client, &manifest).get_opt(name.as_str())).await {
+            Err(error) if error.is_unknown_kind() => Ok(false),
+            found => Ok(found?.is_some_and(|found| belongs(&found, object))),
+        }
     }
 }
 
