@@ -240,7 +240,7 @@ fn watch_late(service: Arc<Service>, outgoing: Outgoing, errand: Errand, mut lat
                 _ => released(&outgoing, cloudlet, &errand).await.is_ok(),
             };
             if is_gone {
-                service.holders.settle(deployment, &Outcome { without: vec![cloudlet.id], ..Outcome::default() });
+                service.holders.settle(deployment, &Outcome::without(cloudlet.id));
             }
         }
     };
@@ -282,11 +282,30 @@ pub(crate) async fn release(
     if is_guess || failures.is_empty() { Ok(()) } else { Err(failures) }
 }
 
+/// Releases a deployment at the one cloudlet that a client named.
+///
+/// # Errors
+/// As [`released`].
+pub(crate) async fn release_at(
+    service: &Service,
+    outgoing: &Outgoing,
+    cloudlet: &Cloudlet,
+    errand: &Errand,
+) -> Result<(), CallError> {
+    released(outgoing, cloudlet, errand).await?;
+    let deployment = (errand.application, errand.key);
+    // What this replica has not heard of yet may be held by others.
+    if service.holders.get(&deployment).all().any(|holder| holder == cloudlet.id) {
+        service.holders.settle(deployment, &Outcome::without(cloudlet.id));
+    }
+    Ok(())
+}
+
 /// Releases a deployment at one cloudlet; one that cannot do that ends it by itself.
 ///
 /// # Errors
 /// When the cloudlet does not confirm it.
-pub(crate) async fn released(outgoing: &Outgoing, cloudlet: &Cloudlet, errand: &Errand) -> Result<(), CallError> {
+async fn released(outgoing: &Outgoing, cloudlet: &Cloudlet, errand: &Errand) -> Result<(), CallError> {
     match outgoing.release(cloudlet, errand).await {
         Err(error) if error.is_unsupported() => Ok(()),
         Err(CallError::Refused { status, .. }) if status.as_u16() == 404 => Ok(()),

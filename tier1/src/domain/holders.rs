@@ -40,6 +40,14 @@ pub struct Outcome {
     pub doubtful: Vec<CloudletId>,
 }
 
+impl Outcome {
+    /// That one cloudlet surely does not hold it.
+    #[must_use]
+    pub fn without(cloudlet: CloudletId) -> Self {
+        Self { without: vec![cloudlet], ..Self::default() }
+    }
+}
+
 impl Default for Holders {
     fn default() -> Self {
         // Moka's own policy would rather keep what is used often than what is new.

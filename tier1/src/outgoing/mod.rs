@@ -108,25 +108,24 @@ impl Outgoing {
         trust: Option<&Arc<ClientConfig>>,
         pass: Pass,
     ) -> Self {
-        let client = move |policy, resolver: Resolver, trust: Option<Arc<ClientConfig>>| {
-            let connecting = Connecting { resolver, policy };
-            let connector = match trust {
-                Some(trust) => Connector::new().rustls_0_23(trust),
-                None => Connector::new(),
-            };
-            let connector = connector
-                .connector(TcpConnector::new(TcpResolver::custom(connecting)).service())
-                .timeout(limits.connect)
-                .handshake_timeout(limits.connect)
-                .conn_keep_alive(IDLE)
-                .limit(CONNECTIONS);
-            HttpClient::builder().connector(connector).disable_redirects().disable_timeout().finish()
-        };
-        let replaced = |policy| {
+        let client = |policy| {
             let (resolver, trust) = (resolver.clone(), trust.cloned());
-            Replaced::new(move || client(policy, resolver.clone(), trust.clone()))
+            Replaced::new(move || {
+                let connecting = Connecting { resolver: resolver.clone(), policy };
+                let connector = match &trust {
+                    Some(trust) => Connector::new().rustls_0_23(Arc::clone(trust)),
+                    None => Connector::new(),
+                };
+                let connector = connector
+                    .connector(TcpConnector::new(TcpResolver::custom(connecting)).service())
+                    .timeout(limits.connect)
+                    .handshake_timeout(limits.connect)
+                    .conn_keep_alive(IDLE)
+                    .limit(CONNECTIONS);
+                HttpClient::builder().connector(connector).disable_redirects().disable_timeout().finish()
+            })
         };
-        Self { reported: replaced(policy), configured: replaced(Policy::Any), resolver, policy, limits, pass }
+        Self { reported: client(policy), configured: client(Policy::Any), resolver, policy, limits, pass }
     }
 
     /// Limits in force.

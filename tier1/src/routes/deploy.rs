@@ -6,7 +6,7 @@ use super::{
 use crate::{
     access::{Caller, RecipeRefusal, Scope},
     deploy::{self, Failures, RETRY},
-    domain::{Client, Cloudlet, Inquiry, holders::Outcome, matching::Objection},
+    domain::{Client, Cloudlet, Inquiry, matching::Objection},
     outgoing::{CallError, Errand, Outgoing},
     service::Service,
 };
@@ -145,18 +145,8 @@ pub(super) async fn delete(
     let released = match choice.cloudlet {
         Some(id) => {
             let cloudlet = known(&service, id)?;
-            match deploy::released(&outgoing, &cloudlet, &errand).await {
-                Ok(()) => {
-                    let deployment = (errand.application, errand.key);
-                    // What this replica has not heard of yet may be held by others.
-                    if service.holders.get(&deployment).all().any(|holder| holder == id) {
-                        let without = Outcome { without: vec![id], ..Outcome::default() };
-                        service.holders.settle(deployment, &without);
-                    }
-                    Ok(())
-                }
-                Err(error) => Err(vec![(cloudlet, error)]),
-            }
+            let result = deploy::release_at(&service, &outgoing, &cloudlet, &errand).await;
+            result.map_err(|error| vec![(cloudlet, error)])
         }
         None => deploy::release(&service, &outgoing, &client, &errand).await,
     };

@@ -293,15 +293,25 @@ fn manifest(group: &str, version: &str, kind: &str, metadata: ObjectMeta, data: 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn identity() -> Identity {
+    pub(in crate::kubernetes) fn identity() -> Identity {
         Identity {
             id: DeploymentId { application: sinfonia_wire::ApplicationId::HELLOWORLD, key: [7; 32].into() },
             name: "small-cat".parse().unwrap(),
             addresses: vec!["10.5.0.9".parse().unwrap()],
             created: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    pub(in crate::kubernetes) fn around(networks: Networks) -> Surroundings {
+        Surroundings {
+            own_account: None,
+            pod_security: PodSecurity::Baseline,
+            egress: Egress::Internet,
+            networks,
+            traceparent: None,
         }
     }
 
@@ -348,15 +358,9 @@ mod tests {
 
     #[test]
     fn only_policies_of_ours_can_be_outdated() {
-        let around = |cluster: &[&str], egress| Surroundings {
-            own_account: None,
-            pod_security: PodSecurity::Baseline,
-            egress,
-            networks: Networks {
-                cluster: cluster.iter().map(|network| network.parse().unwrap()).collect(),
-                ..Networks::default()
-            },
-            traceparent: None,
+        let around = |cluster: &[&str], egress| {
+            let cluster = cluster.iter().map(|network| network.parse().unwrap()).collect();
+            Surroundings { egress, ..around(Networks { cluster, ..Networks::default() }) }
         };
         let now = around(&["198.51.100.0/24"], Egress::Internet);
         let mut annotations = BTreeMap::from(noted(&now));

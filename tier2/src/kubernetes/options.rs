@@ -24,8 +24,8 @@ pub struct KubernetesOptions {
     #[arg(long, env = "SINFONIA_HELM", default_value = "helm", value_name = "PROGRAM")]
     pub helm: PathBuf,
 
-    /// Prometheus, for resources, and for activity where it knows that of tunnels [default: service kube-prometheus-stack-prometheus in namespace
-    /// monitoring, if there is one].
+    /// Prometheus, for resources, and for activity where it knows that of tunnels [default: service
+    /// kube-prometheus-stack-prometheus in namespace monitoring, if there is one].
     #[arg(long, env = "SINFONIA_PROMETHEUS", value_name = "URL")]
     pub prometheus: Option<Url>,
 

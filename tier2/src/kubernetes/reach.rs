@@ -93,26 +93,14 @@ mod tests {
     };
 
     use serde_json::json;
-    use time::OffsetDateTime;
 
     use super::*;
-    use crate::{
-        deployment::DeploymentId,
-        kubernetes::{
-            ends,
-            fetch::tests::{Behaviour, Fake},
-            view::{ClusterWatch, FRESH},
-        },
+    use crate::kubernetes::{
+        ends,
+        fetch::tests::{Behaviour, Fake},
+        objects::tests::identity,
+        view::{ClusterWatch, FRESH},
     };
-
-    fn identity() -> Identity {
-        Identity {
-            id: DeploymentId { application: sinfonia_wire::ApplicationId::HELLOWORLD, key: [7; 32].into() },
-            name: "small-cat".parse().unwrap(),
-            addresses: vec![],
-            created: OffsetDateTime::UNIX_EPOCH,
-        }
-    }
 
     /// A cluster whose gateway is the second one when `has_moved`.
     async fn cluster(gateways: [&Fake; 2], has_moved: &Arc<AtomicBool>) -> Fake {

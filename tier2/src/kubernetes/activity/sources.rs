@@ -74,17 +74,7 @@ pub(crate) enum SourceError {
 pub(crate) async fn observe(watch: &ClusterWatch, prometheus: &Prometheus) -> Result<Observations, SourceError> {
     if prometheus.is_given() {
         let server = prometheus.server().await?;
-        let known = from_prometheus(&server.ok_or(NoTunnelEnd)?).await;
-        if !matches!(known, Ok(_) | Err(SourceError::Missing(_))) {
-            return known;
-        }
-        // It may be there for resources and not know of our gateway, but of others.
-        let Ok(TunnelEnd { gateway: Some(gateway), .. }) = end(watch).await else { return known };
-        return match (known, from_gateway(&gateway).await) {
-            (Ok(known), Ok(own)) => Ok(own.into_iter().chain(known).collect()),
-            (Ok(known), Err(_)) => Ok(known),
-            (Err(_), own) => own,
-        };
+        return from_given(&server.ok_or(NoTunnelEnd)?, watch).await;
     }
     let end = end(watch).await?;
     if let Some(gateway) = &end.gateway {
@@ -93,6 +83,20 @@ pub(crate) async fn observe(watch: &ClusterWatch, prometheus: &Prometheus) -> Re
     match prometheus.server().await? {
         Some(server) => from_prometheus(&server).await,
         None => Err(SourceError::NoPrometheus(end.node)),
+    }
+}
+
+/// From a Prometheus that may be there for resources and not know of our gateway, but of others.
+async fn from_given(server: &Server, watch: &ClusterWatch) -> Result<Observations, SourceError> {
+    let known = from_prometheus(server).await;
+    if !matches!(known, Ok(_) | Err(SourceError::Missing(_))) {
+        return known;
+    }
+    let Ok(TunnelEnd { gateway: Some(gateway), .. }) = end(watch).await else { return known };
+    match (known, from_gateway(&gateway).await) {
+        (Ok(known), Ok(own)) => Ok(own.into_iter().chain(known).collect()),
+        (Ok(known), Err(_)) => Ok(known),
+        (Err(_), own) => own,
     }
 }
 

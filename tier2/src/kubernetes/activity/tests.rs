@@ -3,6 +3,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use kube::Client;
 use serde_json::{Value, json};
 
 use super::*;
@@ -33,8 +34,11 @@ async fn look(watch: &mut ActivityWatch) -> [Activity; 2] {
 
 /// Looks at this Prometheus, without a cluster.
 async fn of_prometheus(url: &url::Url) -> ActivityWatch {
-    let client = client(&Fake::down().await);
-    ActivityWatch::new(ClusterWatch::new(client.clone()), Prometheus::new(client, Some(url.clone())), LEASE)
+    watch(client(&Fake::down().await), Some(url))
+}
+
+fn watch(client: Client, prometheus: Option<&url::Url>) -> ActivityWatch {
+    ActivityWatch::new(ClusterWatch::new(client.clone()), Prometheus::new(client, prometheus.cloned()), LEASE)
 }
 
 fn vector(values: &[(&str, f64)]) -> String {
@@ -147,9 +151,14 @@ async fn api(annotations: Value) -> Fake {
     .await
 }
 
+/// One whose node announces our gateway.
+async fn with_gateway(gateway: &Fake) -> Fake {
+    let (kilo, gateway) = ("192.0.2.1:51820", &gateway.url);
+    api(json!({"kilo.squat.ai/key": KEY, "kilo.squat.ai/endpoint": kilo, "findcloudlet.org/gateway": gateway})).await
+}
+
 fn of_cluster(api: &Fake) -> ActivityWatch {
-    let client = api.client();
-    ActivityWatch::new(ClusterWatch::new(client.clone()), Prometheus::new(client, None), LEASE)
+    watch(api.client(), None)
 }
 
 const METRICS: &str = r#"# HELP wireguard_last_handshake_seconds Time of the last handshake.
@@ -164,11 +173,7 @@ wireguard_sent_bytes_total{public_key="2QWuQZAw7zplxAbI6j08Qi2DXmWY2Zg/8YHRlHBcw
 #[tokio::test]
 async fn our_gateway_tells_who_was_there() {
     let gateway = Fake::always(Behaviour::Answers(METRICS.to_owned())).await;
-    let annotations = json!({
-        "kilo.squat.ai/key": KEY, "kilo.squat.ai/endpoint": "192.0.2.1:51820",
-        "findcloudlet.org/gateway": gateway.url,
-    });
-    let api = api(annotations).await;
+    let api = with_gateway(&gateway).await;
     let mut watch = of_cluster(&api);
     assert_eq!(look(&mut watch).await, [ago(30), Activity::Never]);
     assert_eq!(gateway.requests(), 1, "one look for all");
@@ -177,15 +182,8 @@ async fn our_gateway_tells_who_was_there() {
 #[tokio::test]
 async fn our_gateway_is_asked_where_the_given_prometheus_does_not_know_it() {
     let gateway = Fake::always(Behaviour::Answers(METRICS.to_owned())).await;
-    let api = api(json!({
-        "kilo.squat.ai/key": KEY, "kilo.squat.ai/endpoint": "192.0.2.1:51820",
-        "findcloudlet.org/gateway": gateway.url,
-    }))
-    .await;
-    let given = |url: &url::Url| {
-        let client = api.client();
-        ActivityWatch::new(ClusterWatch::new(client.clone()), Prometheus::new(client, Some(url.clone())), LEASE)
-    };
+    let api = with_gateway(&gateway).await;
+    let given = |url| watch(api.client(), Some(url));
     let empty = Fake::always(Behaviour::Answers(vector(&[]))).await;
     assert_eq!(look(&mut given(&empty.url)).await, [ago(30), Activity::Never]);
     let knowing = Fake::start(prometheus(&[(KEY, NOW as f64 - 100.0)], 0.0)).await;

@@ -44,11 +44,7 @@ impl Operator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::{
-        crd::tests::object,
-        objects::Surroundings,
-        options::{Egress, PodSecurity},
-    };
+    use crate::kubernetes::crd::tests::object;
 
     #[test]
     fn the_object_and_the_networks_are_all_that_following_needs() {
@@ -58,13 +54,7 @@ mod tests {
         status.client_addresses = vec!["10.5.0.9".parse().unwrap()];
         status.created_at = Some(object.spec.requested_at);
         let moved = Networks { sources: vec!["198.51.100.7/32".parse().unwrap()], ..Networks::default() };
-        let around = Surroundings {
-            own_account: None,
-            pod_security: PodSecurity::Baseline,
-            egress: Egress::Internet,
-            networks: moved,
-            traceparent: None,
-        };
+        let around = objects::tests::around(moved);
         let identity = identity(&object).unwrap();
         let policy = objects::network_policy(&identity, &around).object;
         assert_eq!(policy.namespace().as_deref(), Some("small-cat"));
@@ -73,7 +63,6 @@ mod tests {
         let peer = objects::peer(&object, &identity, &around).object;
         assert_eq!(peer.name_any(), "small-cat");
         assert!(!objects::is_outdated(peer.annotations(), &around), "it would follow at every look");
-        let before = Surroundings { networks: Networks::default(), ..around };
-        assert!(objects::is_outdated(peer.annotations(), &before));
+        assert!(objects::is_outdated(peer.annotations(), &objects::tests::around(Networks::default())));
     }
 }

@@ -358,14 +358,14 @@ async fn a_doubt_that_lasts_becomes_a_failure() {
     follow(passing, Duration::from_secs(60)).await.unwrap();
 }
 
-fn trouble(blind: Duration) -> Change {
+fn trouble(blind: Option<Duration>) -> Change {
     Change::Trouble { words: "connection refused".to_owned(), blind }
 }
 
 #[tokio::test(start_paused = true)]
 async fn events_that_cannot_be_seen_change_no_doubt() {
     let mut changes = bare(condition("PodScheduled", "False", "Unschedulable"));
-    changes.push(trouble(Duration::ZERO));
+    changes.push(trouble(None));
     let started = Instant::now();
     let error = follow(changes, Duration::from_secs(60)).await.unwrap_err();
     assert_eq!((error.code(), started.elapsed().as_secs()), ("unschedulable", 5));
@@ -381,7 +381,7 @@ async fn no_doubt_lasts_while_the_api_server_is_away() {
         .flatten()
     };
     let unschedulable = later(0, bare(condition("PodScheduled", "False", "Unschedulable")));
-    let away = stream::iter(0..5).flat_map(move |_| later(4, vec![trouble(Duration::from_secs(25))]));
+    let away = stream::iter(0..5).flat_map(move |_| later(4, vec![trouble(Some(Duration::from_secs(25)))]));
     let back = later(25, bare(condition("Ready", "True", "")));
     let changes = unschedulable.chain(away).chain(back).chain(stream::pending()).boxed();
     let follower =
@@ -438,6 +438,6 @@ async fn the_deadline_says_what_was_waited_for() {
 async fn nothing_is_judged_before_every_list_is_there() {
     let error = follow(vec![Change::Pod(watcher::Event::Init)], Duration::from_secs(20)).await.unwrap_err();
     assert_eq!(error.code(), "backend-never-ready");
-    let error = follow(vec![trouble(Duration::ZERO)], Duration::from_secs(20)).await.unwrap_err();
+    let error = follow(vec![trouble(None)], Duration::from_secs(20)).await.unwrap_err();
     assert!(error.to_string().ends_with("waiting for the cluster's API server (connection refused)"), "{error}");
 }

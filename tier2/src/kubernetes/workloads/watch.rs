@@ -116,7 +116,7 @@ impl Follower {
                     if let Some(Change::Trouble { words, blind }) = &change {
                         progress.step(format!("waiting for the cluster's API server ({words})"));
                         // Nothing lasts while nobody looks.
-                        if let Some((lasting, end)) = &mut lasting && !blind.is_zero() {
+                        if let (Some((lasting, end)), Some(blind)) = (&mut lasting, blind) {
                             *end = (*end).max(Instant::now() + *blind + lasting.time());
                         }
                         continue;
@@ -191,8 +191,8 @@ pub(super) enum Change {
     Event(watcher::Event<Event>),
     Trouble {
         words: String,
-        /// How long nothing is known at the most until it is tried again.
-        blind: Duration,
+        /// How long what is judged is not known at the most, until it is looked for again.
+        blind: Option<Duration>,
     },
 }
 
@@ -242,7 +242,7 @@ where
         event.map_or_else(
             |error| Change::Trouble {
                 words: text::line(&error.to_string(), ERROR_LIMIT),
-                blind: if is_judged { pause_after(failures) } else { Duration::ZERO },
+                blind: is_judged.then(|| pause_after(failures)),
             },
             change,
         )
