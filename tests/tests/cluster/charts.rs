@@ -169,10 +169,11 @@ fn accounts_that_a_chart_makes_may_do_no_more_than_it() {
     cluster.kubectl(&["-n", &name, "create", "rolebinding", "second", role, &account]);
 
     let user = format!("--as=system:serviceaccount:{name}:second");
-    let second = |words: &[&str]| {
-        let output = Command::new("kubectl").args(["-n", &name, &user]).args(words).output().unwrap();
+    let kubectl = |words: &[&str]| {
+        let output = Command::new("kubectl").args(["-n", &name]).args(words).output().unwrap();
         if output.status.success() { Ok(()) } else { Err(String::from_utf8(output.stderr).unwrap()) }
     };
+    let second = |words: &[&str]| kubectl(&[&[user.as_str()], words].concat());
     eventually("its rights are known", || second(&["create", "configmap", "mine"]).is_ok());
     for (words, reason) in [
         (&["create", "service", "nodeport", "hostile", "--tcp=80:80"][..], "has to be of type ClusterIP"),
@@ -187,10 +188,8 @@ fn accounts_that_a_chart_makes_may_do_no_more_than_it() {
     let others = second(&["create", "rolebinding", "others", role, "--group=system:authenticated"]).unwrap_err();
     assert!(others.contains("of its own namespace only"), "{others}");
     // Not even those who may do everything, since somebody may have got another's rights all the same.
-    let service = ["-n", &name, "create", "service", "nodeport", "hostile", "--tcp=80:80"];
-    let output = Command::new("kubectl").args(service).output().unwrap();
-    let refused = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && refused.contains("has to be of type ClusterIP"), "{refused}");
+    let refused = kubectl(&["create", "service", "nodeport", "hostile", "--tcp=80:80"]).unwrap_err();
+    assert!(refused.contains("has to be of type ClusterIP"), "{refused}");
 }
 
 /// The names of what a hostile chart could have put beside its own namespace.
